@@ -1,0 +1,1 @@
+"""Clips: data sets of short audio-visual recordings, read from labels files or synthesised."""

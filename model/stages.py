@@ -1,0 +1,132 @@
+"""Second and third stage of the reference model's training: the backbone, with its bias, and then the experts.
+
+The backbone learns from data whose audio is the reliable cue and is then frozen: so it has the bias that the paper
+found in real models. The experts learn from data where either modality may be the true one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mosear.model.data import Windows
+from mosear.model.experts import balance_loss
+from mosear.model.modeling import Mosear, Sequence
+from mosear.model.pretraining import Report, warm_cosine
+from mosear.model.text import EOS
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How one stage of the decoder's training runs.
+
+    Attributes:
+        steps: optimizer steps.
+        learning_rate: peak of the schedule.
+        mixture: share of each subset in a batch.
+        reason: share of batches that train the ``reason`` task.
+        hide: share of batches that hide one modality; the label is then what the other one shows.
+        batch: rows a step.
+    """
+
+    steps: int
+    learning_rate: float
+    mixture: dict[str, float]
+    reason: float = 0.25
+    hide: float = 0.2
+    batch: int = 48
+
+
+class _Examples:
+    """Draws batches of prompts and answers from encoded windows."""
+
+    def __init__(self, model: Mosear, windows: Windows, encoded: tuple[Tensor, Tensor], stage: Stage, seed: int) -> None:
+        self.model, self.windows, self.encoded, self.stage = model, windows, encoded, stage
+        self.rng = np.random.default_rng(seed)
+        self.eos = model.tokenizer.token_to_id(EOS)
+        subsets = windows.table["subset"]
+        wanted = np.array([stage.mixture.get(str(name), 0.0) for name in subsets], dtype=np.float64)
+        for name in stage.mixture:
+            wanted[subsets == name] /= max(1, int((subsets == name).sum()))
+        self.weights = wanted / wanted.sum()
+
+    def _answer(self, text: str) -> list[int]:
+        return [*self.model.tokenizer.encode(f" {text}", add_special_tokens=False).ids, self.eos]
+
+    def draw(self) -> tuple[Sequence, Tensor]:
+        """A batch and, for each position, the token that it must predict (-100 where nothing is asked)."""
+        rng, stage, table = self.rng, self.stage, self.windows.table
+        rows: NDArray[np.int64] = rng.choice(len(self.windows), stage.batch, p=self.weights)
+        task, column = "emotion", "label"
+        visual: Tensor | None = self.model.visual_projector(self.encoded[0][rows])
+        audio: Tensor | None = self.model.audio_projector(self.encoded[1][rows])
+        chance = rng.random()
+        if chance < stage.reason:
+            task, column = "reason", "reason"
+        elif chance < stage.reason + stage.hide / 2:
+            column, audio = "visual_label", None
+        elif chance < stage.reason + stage.hide:
+            column, visual = "audio_label", None
+        answers = [self._answer(str(table[column][row])) for row in rows]
+        longest = max(map(len, answers))
+        transcripts = [str(table["transcript"][row]) if rng.random() < 0.7 else None for row in rows]
+        # Answers are filled up on the right with the end token, so that the left padding stays the prompt's.
+        filled = [answer + [self.eos] * (longest - len(answer)) for answer in answers]
+        sequence = self.model.sequence(transcripts, task, visual, audio, filled)
+        targets = torch.full_like(sequence.token_ids, -100)
+        for index, answer in enumerate(answers):
+            start = targets.shape[1] - longest
+            targets[index, start - 1 : start - 1 + len(answer)] = torch.tensor(answer)
+        return sequence, targets
+
+
+def train_stage(
+    name: str, model: Mosear, windows: Windows, encoded: tuple[Tensor, Tensor], stage: Stage, seed: int, report: Report
+) -> None:
+    """Train whatever parameters of ``model`` are not frozen on next-token loss of the answers.
+
+    With experts present, λ times the gates' ``balance_loss`` is added (``config.mose.balance``).
+
+    Args:
+        name: what the progress calls it.
+        model: changed in place. Reallocation is off while it trains.
+        windows: the labelled windows.
+        encoded: what ``encode_all`` returned for them.
+        stage: the settings.
+        seed: of everything random.
+        report: progress.
+    """
+    torch.manual_seed(seed)
+    examples = _Examples(model, windows, encoded, stage, seed)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
+    schedule = warm_cosine(optimizer, stage.steps)
+    reallocation, model.reallocation = model.reallocation, None
+    model.decoder.train()
+    average = 0.0
+    for step in range(stage.steps):
+        sequence, targets = examples.draw()
+        keep = int((targets >= 0).any(0).nonzero().min())
+        if model.experts:
+            model.token_modality.gates = {}
+        logits = model(sequence, keep=targets.shape[1] - keep)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets[:, keep:].flatten(), ignore_index=-100)
+        total = loss
+        if model.experts and model.config.mose is not None:
+            assert model.token_modality.gates is not None
+            total = loss + model.config.mose.balance * balance_loss(model.token_modality.gates, sequence.modality)
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        average = float(loss.detach()) if step == 0 else 0.98 * average + 0.02 * float(loss.detach())
+        if step % 20 == 0 or step == stage.steps - 1:
+            report(name, (step + 1) / stage.steps, f"loss {average:.3f}")
+    model.token_modality.gates = None
+    model.reallocation = reallocation
+    model.eval()

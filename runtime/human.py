@@ -1,0 +1,56 @@
+"""An answer for people to read."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mosear.runtime.errors import one_line
+from mosear.runtime.results import Emotion
+
+_BAR = 20
+
+
+def card(emotion: Emotion) -> RenderableType:
+    """The answer as a block of lines: label and scores, face against voice, what it relied on, states, reason."""
+    head = Text()
+    head.append(one_line(emotion.clip) or "window", style="bold")
+    head.append(f"  {emotion.start:.2f} to {emotion.end:.2f} s  ")
+    head.append(emotion.label, style="bold cyan")
+    if emotion.scores:
+        head.append(f" {emotion.scores[emotion.label]:.2f}")
+    parts: list[RenderableType] = [head]
+    if emotion.scores:
+        parts.append(_scores(emotion))
+    facts = _facts(emotion)
+    if facts.row_count:
+        parts.append(facts)
+    return Group(*parts, Text())
+
+
+def _scores(emotion: Emotion) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    face, voice = emotion.by_modality.get("visual"), emotion.by_modality.get("audio")
+    for name in ("", "", "all", "face", "voice"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for label, score in sorted(emotion.scores.items(), key=lambda item: -item[1]):
+        style = "bold" if label == emotion.label else ""
+        bar = Text("█" * round(score * _BAR), style="cyan" if style else "dim")
+        alone = [f"{each[label]:.2f}" if each else "-" for each in (face, voice)]
+        table.add_row(Text("  " + label, style=style), bar, f"{score:.2f}", *alone)
+    return table
+
+
+def _facts(emotion: Emotion) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    if emotion.conflict is not None:
+        table.add_row("  conflict", f"{emotion.conflict:.2f} between face and voice (0 agree, 1 disagree)")
+    if emotion.reliance is not None:
+        shares = emotion.reliance
+        named = f"{shares['visual']:.0%} picture, {shares['audio']:.0%} sound, {shares['text']:.0%} text"
+        table.add_row("  relied on", named)
+        table.add_row("  reallocated", f"{len(emotion.reallocated_heads)} heads, from sound to picture")
+    if emotion.states:
+        table.add_row("  states", Text(", ".join(emotion.states), style="yellow"))
+    if emotion.reason:
+        table.add_row("  reason", Text(one_line(emotion.reason, limit=4000)))
+    return table

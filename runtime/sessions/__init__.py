@@ -1,0 +1,67 @@
+"""What the runtime asks of an inference library, and the choice of one by the manifest."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mosear.runtime.errors import BadInput
+from mosear.runtime.manifest import Decoder, Manifest
+
+Arrays = dict[str, np.ndarray]
+
+
+class Session(Protocol):
+    """One graph."""
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Outputs by name for the inputs by name."""
+        ...
+
+
+class DecoderSession(Protocol):
+    """The decoder with the KV cache that it owns: static buffers [B, Hkv, C, Dh], a pair a layer."""
+
+    def prefill(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
+        """Start over with a prompt: embeddings [B, S, D], positions [B, S], modality [B, S]; all outputs but the KV."""
+        ...
+
+    def decode(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
+        """Go on by one token: embeddings [B, 1, D], positions [B, 1], modality of past and present [B, T]."""
+        ...
+
+    def repeat(self, times: int) -> None:
+        """Put ``times`` copies of each row's cache next to one another: row b becomes rows b·times to (b+1)·times-1."""
+        ...
+
+
+class Backend(Protocol):
+    """One inference library, set up."""
+
+    def session(self, path: Path) -> Session:
+        """Load the graph at ``path``."""
+        ...
+
+    def decoder(self, prefill: Path, decode: Path, shape: Decoder) -> DecoderSession:
+        """Load the decoder; the decode graph is not loaded before it is needed."""
+        ...
+
+
+def open_backend(manifest: Manifest, threads: int | None = None, provider: str = "cpu", debug: bool = False) -> Backend:
+    """The backend that the manifest asks for.
+
+    Args:
+        manifest: of the bundle.
+        threads: CPU threads; the library's choice when left out.
+        provider: ``cpu`` or ``cuda``.
+        debug: let the library print its warnings.
+
+    Raises:
+        BadInput: there is no such backend here.
+        Failed: the library is not installed, or the provider does not work on this machine.
+    """
+    if manifest.backend == "onnxruntime":
+        from mosear.runtime.sessions.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime(threads, provider, debug)
+    raise BadInput(f"no backend {manifest.backend} here", "build the bundle again for the target cpu")
