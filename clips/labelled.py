@@ -6,16 +6,9 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from mosear.runtime.errors import BadInput
+
 COLUMNS: tuple[str, ...] = ("name", "subset", "label", "transcript")
-
-
-class LabelsError(ValueError):
-    """A labels file that cannot be used. `problem` says what is wrong, `remedy` what to do about it."""
-
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(f"{problem}\n{remedy}")
-        self.problem = problem
-        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -37,12 +30,12 @@ def read_labels(labels: Path, folder: Path | None = None) -> list[LabelledClip]:
         folder: where the clips are; by default the folder of the labels file.
 
     Raises:
-        LabelsError: no such file, not CSV text, a missing column, an empty or repeated name, an empty label, no
+        BadInput: no such file, not CSV text, a missing column, an empty or repeated name, an empty label, no
             rows, a name that leads out of the folder, or clips that are not there.
     """
     folder = labels.parent if folder is None else folder
     if not labels.is_file():
-        raise LabelsError(f"There is no labels file {labels}.", "Give the path of a CSV file of labels.")
+        raise BadInput(f"there is no labels file {labels}.", "Give the path of a CSV file of labels.")
     rows = _read_rows(labels)
     clips: dict[str, LabelledClip] = {}
     absent: list[str] = []
@@ -50,18 +43,18 @@ def read_labels(labels: Path, folder: Path | None = None) -> list[LabelledClip]:
         name, subset, label, transcript = ((row[column] or "").strip() for column in COLUMNS)
         where = f"Line {number} of {labels}"
         if not name or not label:
-            raise LabelsError(f"{where} has no {'label' if name else 'name'}.", "Fill it in or remove the line.")
+            raise BadInput(f"{where} has no {'label' if name else 'name'}.", "Fill it in or remove the line.")
         if name in clips:
-            raise LabelsError(f"{where} lists {name} a second time.", "Keep one line for each clip.")
+            raise BadInput(f"{where} lists {name} a second time.", "Keep one line for each clip.")
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise LabelsError(f"{where}: {name} leads out of {folder}.", "Use names relative to the clips' folder.")
+            raise BadInput(f"{where}: {name} leads out of {folder}.", "Use names relative to the clips' folder.")
         if not path.is_file():
             absent.append(name)
         clips[name] = LabelledClip(path, label, subset, transcript or None)
     if absent:
         listed = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-        raise LabelsError(
+        raise BadInput(
             f"{len(absent)} of the {len(clips)} clips in {labels} are not in {folder}: {listed}",
             "Check the folder, or remove their lines.",
         )
@@ -76,13 +69,13 @@ def _read_rows(labels: Path) -> list[tuple[int, dict[str, str]]]:
             missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
             if missing:
                 found = ", ".join(reader.fieldnames or ()) or "nothing"
-                raise LabelsError(
+                raise BadInput(
                     f"{labels} has no column {', '.join(missing)} (its header: {found}).",
                     f"Give it a header with {', '.join(COLUMNS)}.",
                 )
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise LabelsError(f"{labels} is not CSV text in UTF-8: {error}", "Save it as CSV in UTF-8.") from error
+        raise BadInput(f"{labels} is not CSV text in UTF-8: {error}", "Save it as CSV in UTF-8.") from error
     if not rows:
-        raise LabelsError(f"{labels} lists no clips.", "Add a line for each clip.")
+        raise BadInput(f"{labels} lists no clips.", "Add a line for each clip.")
     return rows

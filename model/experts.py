@@ -78,6 +78,7 @@ class MoseLinear(nn.Module):
             {name: nn.Parameter(reference.new_zeros(base.out_features, mose.r)) for name in EXPERTS}
         )
         self.gate = nn.Parameter(reference.new_zeros(len(EXPERTS), base.in_features))
+        self.fixed_gates: Tensor | None = None  # [2 classes, 3 experts]: constant gates, as a merged model has them
 
     def gates(self, x: Tensor) -> Tensor:
         """Weights of the experts for every row of ``x``.
@@ -89,6 +90,8 @@ class MoseLinear(nn.Module):
             [B, S, 3] in the order of ``EXPERTS``; each row sums to 1 and is 0 for the other class's expert.
         """
         row_class = torch.where(self.modality.is_visual(), 0, 1)
+        if self.fixed_gates is not None:
+            return self.fixed_gates.to(x)[row_class]
         allowed = _ALLOWED.to(x.device)[row_class]
         logits = nn.functional.linear(x, self.gate).float() / self.mose.temperature
         return logits.masked_fill(~allowed, float("-inf")).softmax(-1).to(x.dtype)

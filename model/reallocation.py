@@ -32,8 +32,8 @@ from mosear.runtime.modality import Modality
 
 Rows = Literal["text", "last", "all"]
 
-MASKED = -30000.0
-"""An additive mask at or below this hides its key: it underflows every softmax and still fits float16."""
+MASKED = -32768.0
+"""An additive mask at or below this hides its key: it underflows every softmax, and float16 and bfloat16 hold it."""
 
 CLASSES = (Modality.TEXT, Modality.VISUAL, Modality.AUDIO)
 
@@ -124,7 +124,7 @@ def decide(masses: Tensor, query_modality: Tensor, reallocation: Reallocation) -
         audio_share=share,
         selected=selected,
         modality_mass=masses[:, :, -1],
-        audio_factor=torch.where(moved, 1.0 - rate, 1.0).to(masses.dtype),
+        audio_factor=1.0 - rate * moved.to(masses.dtype),
         visual_factor=torch.where(moved, 1.0 + rate * audio / torch.where(both, visual, 1.0), 1.0),
     )
 
@@ -247,7 +247,7 @@ def _precision(tensor: Tensor) -> torch.dtype:
 
 
 def _finite(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    return mask.clamp_min(torch.finfo(dtype).min).to(dtype)
+    return mask.to(dtype).clamp_min(torch.finfo(dtype).min)
 
 
 def _classes(key_modality: Tensor, dtype: torch.dtype) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mosear.model.checkpoint import load_checkpoint, save_checkpoint
-from mosear.model.configuration import MosearConfig
+from mosear.model.configuration import CONFIG_FILE, MosearConfig
 from mosear.model.data import Windows
 from mosear.model.modeling import Mosear
 from mosear.model.pretraining import Report, encode_all, pretrain_encoders
+from mosear.model.publish import check_replaceable, published
 from mosear.model.stages import Stage, train_stage
 from mosear.model.text import train_tokenizer
 from mosear.runtime.errors import BadInput, MosearError, report
@@ -122,6 +122,7 @@ def main(
     try:
         torch.set_num_threads(threads)
         plan, windows = Plan.load(config), Windows.open(data)
+        check_replaceable(output, CONFIG_FILE)
         taken = load_checkpoint(encoders) if encoders is not None else None
         columns = (TextColumn("{task.description:16}"), BarColumn(), TextColumn("{task.percentage:3.0f}% {task.fields[note]}"),
                    TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
@@ -135,11 +136,8 @@ def main(
                 bars.update(task, completed=fraction, note=note)
 
             model = train(plan, windows, seed, taken, show)
-        building = output.with_name(f".{output.name}.building")
-        shutil.rmtree(building, ignore_errors=True)
-        save_checkpoint(model, building)
-        shutil.rmtree(output, ignore_errors=True)
-        building.rename(output)
+        with published(output, CONFIG_FILE) as building:
+            save_checkpoint(model, building)
         print(output)
     except MosearError as error:
         report(error)

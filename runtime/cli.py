@@ -81,7 +81,7 @@ def root(
 )
 def run(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mosear-export build.")],
-    clips: Annotated[list[Path], typer.Argument(metavar="CLIP...", help="Video, sound or picture files.")],
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIP", help="Video, sound or picture files.")],
     form: Annotated[
         Format, typer.Option("--format", envvar="MOSEAR_FORMAT", help="How results are written.")
     ] = Format.human,

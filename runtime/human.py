@@ -42,6 +42,8 @@ def _scores(emotion: Emotion) -> Table:
 
 def _facts(emotion: Emotion) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     if emotion.conflict is not None:
         table.add_row("  conflict", f"{emotion.conflict:.2f} between face and voice (0 agree, 1 disagree)")
     if emotion.reliance is not None:

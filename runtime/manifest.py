@@ -186,9 +186,14 @@ def check_file_name(name: str) -> None:
 
 
 def write_manifest(folder: str | Path, manifest: Manifest) -> Path:
-    """Write ``manifest.json`` into ``folder`` and return its path."""
+    """Write ``manifest.json`` into ``folder`` and return its path. NumPy's scalars are written as plain numbers.
+
+    Raises:
+        ValueError: a number is not finite.
+        TypeError: a free field holds something that JSON has no form for.
+    """
     path = Path(folder) / MANIFEST_NAME
-    text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False, default=_plain)
+    text = json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
     path.write_text(text + "\n", encoding="utf-8")
     return path
 

@@ -104,8 +104,9 @@ def _columns(labels: Sequence[str]) -> list[str]:
 
 def _csv_line(cells: Sequence[Any]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    return line.getvalue()
+    # Older versions of the library quote a line break in a cell only when it is part of the terminator.
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n")
 
 
 def _rounded(value: Any) -> Any:

@@ -16,6 +16,7 @@ SHORTEST_WINDOW = 0.5
 """Seconds. A window may not be set shorter, and one that a short clip makes so is marked ``short``."""
 
 _TINY = 1e-6
+_LEAST_GAIN = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class Plan:
             yield index * self.hop, covered
             index += 1
         rest = self.duration - index * self.hop
-        if index == 0 or (self.duration - covered > _TINY and rest >= self.length / 2):
+        if index == 0 or (self.duration - covered > _LEAST_GAIN and rest >= self.length / 2):
             yield index * self.hop, self.duration
 
 
@@ -77,7 +78,8 @@ def read_windows(
 
     Returns:
         The windows in order. A clip shorter than one gives a single window over all of it. What remains after the
-        last whole window is a window of its own when it is at least half as long, and is left out otherwise.
+        last whole window is a window of its own when it is at least half as long and shows more than 0.1 s that no
+        other does; it is left out otherwise.
 
     Raises:
         UsageError: ``window_s`` or ``hop_s`` is out of range.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -14,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mosear.clips.synthetic.specification import LABELS, SUBSETS, ClipSpec, draw_spec
 from mosear.clips.synthetic.write import write_clip, write_labels
+from mosear.runtime.errors import BadInput, Failed, MosearError, UsageError, report
 
-FAILED, USAGE, BAD_INPUT = 1, 2, 3
 LABELS_FILE = "labels.csv"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -35,64 +37,71 @@ def plan(count: int, seed: int, subsets: tuple[str, ...] = SUBSETS) -> list[tupl
     return clips
 
 
-def _stop(code: int, problem: str, remedy: str) -> NoReturn:
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"Error: {problem}\n{remedy}")
-    raise typer.Exit(code)
-
-
-def _write(job: tuple[ClipSpec, Path]) -> None:
-    write_clip(*job)
-
-
 def _write_all(jobs: list[tuple[ClipSpec, Path]], workers: int) -> None:
     columns = (TextColumn("Rendering clips"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=len(jobs))
         if workers == 1:
-            for job in jobs:
-                _write(job)
+            for spec, path in jobs:
+                write_clip(spec, path)
                 progress.advance(task)
             return
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            for _ in pool.imap_unordered(_write, jobs):
+        # Fresh processes, not forks: OpenCV and PyAV hold threads and locks that a fork would copy half-way.
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            for written in as_completed([pool.submit(write_clip, spec, path) for spec, path in jobs]):
+                written.result()
                 progress.advance(task)
+
+
+def write_set(out: Path, count: int, seed: int, subsets: tuple[str, ...], workers: int) -> Path:
+    """Write the clips and their labels into `out`, a new or empty folder; the path of the labels file.
+
+    Raises:
+        UsageError: unknown subset.
+        BadInput: `out` is not a folder, or holds something.
+        Failed: the folder cannot be written, or a rendering process died.
+    """
+    unknown = sorted(set(subsets) - set(SUBSETS))
+    if unknown:
+        raise UsageError(f"there is no subset {', '.join(unknown)}", f"use {', '.join(SUBSETS)}")
+    clips = plan(count, seed, tuple(name for name in SUBSETS if not subsets or name in subsets))
+    try:
+        if out.exists() and not out.is_dir():
+            raise BadInput(f"{out} is not a folder", "give the path of a new or empty folder")
+        if out.is_dir() and any(out.iterdir()):
+            raise BadInput(f"{out} is not empty", "give a new folder, or empty this one")
+        out.mkdir(parents=True, exist_ok=True)
+        _write_all([(spec, out / name) for name, spec in clips], min(workers, count))
+        write_labels(clips, out / LABELS_FILE)
+    except OSError as error:
+        raise Failed(f"{out} cannot be written: {error}", "check its permissions and the space on its disk") from error
+    except BrokenProcessPool as error:
+        raise Failed("a rendering process ended early", "use fewer --workers: memory may be short") from error
+    return out / LABELS_FILE
 
 
 @app.command()
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for the clips and labels.csv; made if it is not there.")],
-    count: Annotated[int, typer.Option(help="How many clips.")] = 18,
-    seed: Annotated[int, typer.Option(help="Same seed, same clips.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="How many clips.")] = 18,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same clips.")] = 0,
     subset: Annotated[
         list[str] | None, typer.Option(help=f"Only this subset; repeatable: {', '.join(SUBSETS)}.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that render.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 1,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Write COUNT synthetic clips (MP4, 3 s) of faces and voices that agree or disagree, balanced over subsets and
     labels, and labels.csv. Prints the path of labels.csv.
     """
-    for name, value, lowest in (("--count", count, 1), ("--workers", workers, 1), ("--seed", seed, 0)):
-        if value < lowest:
-            _stop(USAGE, f"{name} is {value}.", f"Give a number of at least {lowest}.")
-    unknown = sorted(set(subset or ()) - set(SUBSETS))
-    if unknown:
-        _stop(USAGE, f"There is no subset {', '.join(unknown)}.", f"Use one of {', '.join(SUBSETS)}.")
-    chosen = tuple(name for name in SUBSETS if not subset or name in subset)
-    if out.exists() and not out.is_dir():
-        _stop(BAD_INPUT, f"{out} is not a folder.", "Give the path of a folder.")
-    if out.is_dir() and any(out.iterdir()):
-        _stop(BAD_INPUT, f"{out} is not empty.", "Give a new folder, or empty this one.")
-    clips = plan(count, seed, chosen)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        _write_all([(spec, out / name) for name, spec in clips], min(workers, count))
-        write_labels(clips, out / LABELS_FILE)
-    except OSError as error:
+        labels = write_set(out, count, seed, tuple(subset or ()), workers)
+    except MosearError as error:
         if debug:
             raise
-        _stop(FAILED, f"Cannot write to {out}: {error.strerror or error}.", "Check its permissions and free space.")
-    print(out / LABELS_FILE)
+        report(error)
+        raise typer.Exit(error.exit_code) from None
+    print(labels)
 
 
 if __name__ == "__main__":

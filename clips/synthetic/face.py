@@ -153,11 +153,11 @@ def _expose(picture: NDArray[np.uint8], light: NDArray[np.float32], spec: ClipSp
     size = picture.shape[0]
     sigma = spec.scene.blur * size
     if sigma > 0.3:
-        picture = cv2.GaussianBlur(picture, (0, 0), sigma)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), dtype=np.uint8)
     x, y = np.random.default_rng([spec.seed, 9, round(max(time_s, 0.0) * 1000)]).integers(0, _NOISE_SIDE, 2)
     grain = _noise_tile()[y : y + _NOISE_SIDE, x : x + _NOISE_SIDE]
     if size != _NOISE_SIDE:
         method = cv2.INTER_AREA if size < _NOISE_SIDE else cv2.INTER_LINEAR
-        grain = cv2.resize(np.ascontiguousarray(grain), (size, size), interpolation=method)
+        grain = np.asarray(cv2.resize(np.ascontiguousarray(grain), (size, size), interpolation=method), np.float32)
     exposed = picture * light + grain * np.float32(spec.scene.noise)
     return np.clip(exposed, 0, 255, out=exposed).astype(np.uint8)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from mosear.clips.synthetic.speech import VOWELS, Syllable, plan_syllables
 from mosear.clips.synthetic.specification import DURATION_S, ClipSpec
+from mosear.clips.synthetic.speech import VOWELS, Syllable, plan_syllables
 
 Signal = NDArray[np.float64]
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import cv2
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from mosear.clips.synthetic.face import render_face
 from mosear.clips.synthetic.specification import DURATION_S, ClipSpec
 from mosear.clips.synthetic.voice import render_voice
+from mosear.runtime.media.resize import resize
 
 CLIP_SIZE = 192
 CLIP_FPS = 15
 
 
 def shrink(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Square picture [side, side, 3] to [size, size, 3] by area interpolation."""
-    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    """Rendered picture [side, side, 3] to [size, size, 3], by the runtime's own resizing.
+
+    It goes through yuv420p first, as a decoded frame does: half the resolution in colour, and rounding.
+    """
+    return resize(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p"), size)
 
 
 def render_window(

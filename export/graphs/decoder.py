@@ -200,7 +200,7 @@ def _name_weights(model: ModelProto, wrapper: nn.Module) -> None:
                 renamed[node.input[1]] = candidate.removeprefix(f"{_WRAPPED}.")
     for tensor in model.graph.initializer:
         tensor.name = renamed.get(tensor.name, tensor.name).removeprefix(f"{_WRAPPED}.")
-    names = {old: new for old, new in zip(initializers, (t.name for t in model.graph.initializer), strict=True)}
+    names = dict(zip(initializers, (tensor.name for tensor in model.graph.initializer), strict=True))
     for node in model.graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
 

@@ -66,6 +66,7 @@ class Shared:
     total: str  # T, a vector of one
     query_shape: str  # B, Hq, S, Dh
     score_shape: str  # B, Hq, S, T
+    grouped_shape: str  # B, Hkv, (Hq / Hkv) * S, T
     positions: str  # where the new keys go in the buffer, [B, Hkv, S, 3]
     mask: str  # additive, [B, 1, S, T]
     classes: str  # [B, 1, 3, T], 1.0 where a key is text, visual, audio
@@ -96,8 +97,8 @@ def lower(model: ModelProto, phase: Phase) -> ModelProto:
     _rotary(graph.node, emit)
     graph.node.extend(emit.nodes)
     graph.initializer.extend(emit.constants)
-    drop_unused(graph)
     sort_nodes(graph)
+    drop_unused(graph)
     _buffers(lowered, phase)
     del lowered.functions[:]
     set_opsets(lowered, standard=OPSET, **{CONTRIB: 1})
@@ -149,6 +150,7 @@ def _shared(emit: Emitter, sites: list[AttentionSite], one_row: bool) -> Shared:
         total=total,
         query_shape=query_shape,
         score_shape=emit.op("Concat", emit.op("Slice", query_shape, emit.ints(0), emit.ints(3)), total, axis=0),
+        grouped_shape=emit.op("Concat", emit.ints(0, sites[0].key_heads, -1), total, axis=0),
         positions=_positions(emit, sites[0].key_heads, batch, past, total),
         # The only row of a decode step sees every key that is not hidden; others need the causal mask of the graph.
         mask=hidden if one_row else sites[0].node.input[3],
@@ -197,7 +199,7 @@ def _attention(emit: Emitter, site: AttentionSite, shared: Shared) -> None:
     key, value = (
         emit.op(
             "Slice",
-            emit.op("ScatterND", past, shared.positions, new, to=present),
+            emit.op("ScatterND", past, shared.positions, new, out=present),
             emit.ints(0),
             shared.total,
             emit.ints(2),
@@ -216,11 +218,10 @@ def _attention(emit: Emitter, site: AttentionSite, shared: Shared) -> None:
     output = site.node.output[0]
     if shared.one_row:
         mixed = emit.op("MatMul", probabilities, value)
-        emit.op("Reshape", mixed, emit.ints(0, -1, 1, site.head_size), to=output)
+        emit.op("Reshape", mixed, emit.ints(0, -1, 1, site.head_size), out=output)
     else:
-        grouped = emit.op("Concat", emit.ints(0, site.key_heads, -1), shared.total, axis=0)
-        mixed = emit.op("MatMul", emit.op("Reshape", probabilities, grouped), value)
-        emit.op("Reshape", mixed, shared.query_shape, to=output)
+        mixed = emit.op("MatMul", emit.op("Reshape", probabilities, shared.grouped_shape), value)
+        emit.op("Reshape", mixed, shared.query_shape, out=output)
 
 
 def _reallocate(emit: Emitter, site: AttentionSite, shared: Shared, probabilities: str) -> str:
@@ -233,7 +234,7 @@ def _reallocate(emit: Emitter, site: AttentionSite, shared: Shared, probabilitie
 
     def split(masses: str) -> tuple[str, str, str]:
         _, visual, audio = emit.ops(
-            "Split", masses, to=[emit.fresh(name) for name in ("text", "visual", "audio")], axis=-1, num_outputs=3
+            "Split", masses, outputs=[emit.fresh(name) for name in ("text", "visual", "audio")], axis=-1, num_outputs=3
         )
         return visual, audio, emit.op("GreaterOrEqual", emit.op("Min", visual, audio), tiny)
 
@@ -247,9 +248,9 @@ def _reallocate(emit: Emitter, site: AttentionSite, shared: Shared, probabilitie
     over = emit.op("And", emit.op("Greater", share, emit.number(threshold)), last_both)
     selected = emit.op("Cast", over, to=TensorProto.FLOAT)
     _, audio_share, selected_heads, modality_mass = site.node.output
-    emit.op("Reshape", share, emit.ints(0, -1), to=audio_share)
-    emit.op("Reshape", selected, emit.ints(0, -1), to=selected_heads)
-    emit.op("Reshape", last_masses, emit.ints(0, -1, 3), to=modality_mass)
+    emit.op("Reshape", share, emit.ints(0, -1), out=audio_share)
+    emit.op("Reshape", selected, emit.ints(0, -1), out=selected_heads)
+    emit.op("Reshape", last_masses, emit.ints(0, -1, 3), out=modality_mass)
 
     moved = emit.op("Mul", selected, shared.rows)
     if not shared.one_row:
@@ -277,11 +278,16 @@ def _norms(nodes: Any, emit: Emitter) -> None:
         if residual is not None and source not in fused:
             outputs = [node.output[0], "", "", source]
             emit.ops(
-                "SkipSimplifiedLayerNormalization", *residual.input, weight, to=outputs, domain=CONTRIB, epsilon=epsilon
+                "SkipSimplifiedLayerNormalization",
+                *residual.input,
+                weight,
+                outputs=outputs,
+                domain=CONTRIB,
+                epsilon=epsilon,
             )
             fused.add(source)
         else:
-            emit.op("SimplifiedLayerNormalization", source, weight, to=node.output[0], axis=-1, epsilon=epsilon)
+            emit.op("SimplifiedLayerNormalization", source, weight, out=node.output[0], axis=-1, epsilon=epsilon)
     kept = [n for n in nodes if n.op_type != "RMSNormalization" and (n.op_type != "Add" or n.output[0] not in fused)]
     del nodes[:]
     nodes.extend(kept)
@@ -317,7 +323,7 @@ def _rotary(nodes: Any, emit: Emitter) -> None:
             positions,
             cosine,
             sine,
-            to=node.output[0],
+            out=node.output[0],
             domain=CONTRIB,
             interleaved=attribute(node, "interleaved", 0),
             num_heads=attribute(node, "num_heads", 0),

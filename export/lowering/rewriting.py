@@ -30,15 +30,17 @@ class Emitter:
         self._count += 1
         return f"{self.prefix}{hint}_{self._count}"
 
-    def op(self, kind: str, *inputs: str, to: str | None = None, domain: str = "", **attributes: Any) -> str:
-        """Add a node with one output, named ``to`` or freshly, and return that name."""
-        return self.ops(kind, *inputs, to=[self.fresh(kind) if to is None else to], domain=domain, **attributes)[0]
+    def op(self, kind: str, *inputs: str, out: str | None = None, domain: str = "", **attributes: Any) -> str:
+        """Add a node with one output, named ``out`` or freshly, and return that name."""
+        return self.ops(kind, *inputs, outputs=[self.fresh(kind) if out is None else out], domain=domain, **attributes)[
+            0
+        ]
 
-    def ops(self, kind: str, *inputs: str, to: Sequence[str], domain: str = "", **attributes: Any) -> list[str]:
-        """Add a node with the outputs ``to``; an empty name leaves an output out."""
+    def ops(self, kind: str, *inputs: str, outputs: Sequence[str], domain: str = "", **attributes: Any) -> list[str]:
+        """Add a node with these outputs; an empty name leaves an output out."""
         name = self.fresh(f"node_{kind}")
-        self.nodes.append(helper.make_node(kind, list(inputs), list(to), name=name, domain=domain, **attributes))
-        return list(to)
+        self.nodes.append(helper.make_node(kind, list(inputs), list(outputs), name=name, domain=domain, **attributes))
+        return list(outputs)
 
     def constant(self, value: Any, dtype: Any) -> str:
         """An initializer with this value."""
@@ -73,7 +75,7 @@ def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
 
 
 def drop_unused(graph: GraphProto) -> None:
-    """Remove nodes and initializers that no output needs."""
+    """Remove nodes and initializers that no output needs; the nodes must be in order."""
     needed = {output.name for output in graph.output}
     kept: list[NodeProto] = []
     for node in reversed(graph.node):

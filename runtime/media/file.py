@@ -21,8 +21,8 @@ _FORMATS = (
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
 _MAX_PIXELS = 8192 * 8192
 
-# Their headers state a duration that was measured, not guessed from the bit rate.
-_STATE_DURATION = {"mov", "mp4", "matroska", "webm", "avi", "flv", "asf", "wav", "w64", "aiff", "caf", "flac", "nut"}
+# Their headers state a duration that was measured; others' is guessed from the bit rate or fitted to a cut file.
+_STATE_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac"}
 _DURATION_SLACK = 0.25
 
 _DEFAULT_PERIOD = 0.04

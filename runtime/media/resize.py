@@ -2,8 +2,13 @@
 
 import av
 import numpy as np
+from av.video.reformatter import Interpolation
 
-_AREA = "AREA"
+# Area averaging with exact rounding and the same bits on every processor: a model meets on the device the very pixels
+# that it was trained on. (The library has no names for the last two in its older versions.)
+_ACCURATE_ROUNDING, _BIT_EXACT = 0x40000, 0x80000
+_AREA = int(Interpolation.AREA) | _ACCURATE_ROUNDING | _BIT_EXACT
+
 _MAX_ASPECT = 8
 _MIN_SIDE = 2
 

@@ -9,7 +9,10 @@ import numpy as np
 from mosear.runtime.media.file import MediaInfo, Track, pictures, sound
 from mosear.runtime.media.resize import resize
 
-_TINY = 1e-6
+_LEAST_OVERLAP = 0.02
+
+# Matroska keeps times in whole milliseconds: a frame whose time was rounded up still counts as being there.
+_ROUNDING = 1e-3
 
 Span = tuple[float, float]
 """Start and end in seconds from the first picture or sound of the file."""
@@ -44,7 +47,7 @@ def sample_frames(info: MediaInfo, spans: Iterable[Span], count: int, size: int)
     chosen: dict[int, list[np.ndarray]] = {}
     answered = iter(spans)
     for time, index in _requests(spans, count):
-        while upcoming is not None and upcoming[0] <= time + _TINY:
+        while upcoming is not None and upcoming[0] <= time + _ROUNDING:
             current, upcoming, small = upcoming, next(stream, None), None
         if small is None:
             small = resize(current[1], size)
@@ -93,7 +96,9 @@ def sample_sound(info: MediaInfo, spans: Iterable[Span], rate: int, width: int) 
 
 
 def _touches(track: Track, origin: float, span: Span) -> bool:
-    return track.start - origin < span[1] - _TINY and track.end - origin > span[0] + _TINY
+    """Whether the track has more than a sliver of the span: the end of a track is known to half a frame only."""
+    overlap = min(track.end - origin, span[1]) - max(track.start - origin, span[0])
+    return overlap >= min(_LEAST_OVERLAP, (span[1] - span[0]) / 2)
 
 
 def _requests(spans: Iterable[Span], count: int) -> Iterator[tuple[float, int]]:
