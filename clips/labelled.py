@@ -47,8 +47,8 @@ def read_labels(labels: Path, folder: Path | None = None) -> list[LabelledClip]:
         if name in clips:
             raise BadInput(f"{where} lists {name} a second time.", "Keep one line for each clip.")
         path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise BadInput(f"{where}: {name} leads out of {folder}.", "Use names relative to the clips' folder.")
+        if "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
+            raise BadInput(f"{where}: {name!r} leads out of {folder}.", "Use names relative to the clips' folder.")
         if not path.is_file():
             absent.append(name)
         clips[name] = LabelledClip(path, label, subset, transcript or None)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from mosear.export.lowering.rewriting import CONTRIB, Emitter, attribute, drop_unused
+from mosear.export.lowering.rewriting import CONTRIB, Emitter, attribute, keep_needed, without_weights
 
 MINIMUM_SIZE = 16384
 """Weights with fewer elements stay in float32: there, quantizing x costs about what the product saves."""
@@ -46,12 +46,11 @@ def quantize_int8(model: ModelProto, *, minimum_size: int = MINIMUM_SIZE, reduce
     Returns the new graph; the weight ``w`` is now ``w.int8`` [K, N] and ``w.scale`` [N]. They depend on ``w`` alone, so
     graphs that share weights share the quantized ones too.
     """
-    quantized = ModelProto()
-    quantized.CopyFrom(model)
+    quantized = without_weights(model)
     graph = quantized.graph
     emit = Emitter("int8/")
     sources: dict[str, list[str]] = {}
-    products = {product.nodes[-1].output[0]: product for product in _products(graph, minimum_size)}
+    products = {product.nodes[-1].output[0]: product for product in _products(model.graph, minimum_size)}
     inner = {node.output[0] for product in products.values() for node in product.nodes[:-1]}
     weights: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     nodes: list[NodeProto] = []
@@ -68,11 +67,12 @@ def quantize_int8(model: ModelProto, *, minimum_size: int = MINIMUM_SIZE, reduce
         emit.nodes.clear()
     del graph.node[:]
     graph.node.extend(nodes)
-    for name, (values, scales) in weights.items():
-        graph.initializer.append(numpy_helper.from_array(values, _quantized_name(name)))
-        graph.initializer.append(numpy_helper.from_array(scales, _scale_name(name)))
-    graph.initializer.extend(emit.constants)
-    drop_unused(graph)
+    new = [
+        numpy_helper.from_array(array, rename(name))
+        for name, arrays in weights.items()
+        for array, rename in zip(arrays, (_quantized_name, _scale_name), strict=True)
+    ]
+    keep_needed(graph, [*model.graph.initializer, *new, *emit.constants])
     if weights and CONTRIB not in {opset.domain for opset in quantized.opset_import}:
         quantized.opset_import.append(helper.make_opsetid(CONTRIB, 1))
     return quantized

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+# Test workers run side by side; a thread pool in each would only have them wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PROMPT = {
     "template": "<s>[INST] <video>{visual}</video><audio>{audio}</audio> Said: {transcript} {task} [/INST]",

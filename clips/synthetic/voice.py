@@ -42,7 +42,7 @@ def render_voice(spec: ClipSpec, sample_rate: int = 16_000) -> NDArray[np.float3
     speech = _formants(spec, syllables, source, sample_rate)
     hiss = rng.normal(size=count)
     speech += consonant * (hiss - 0.9 * np.concatenate([[0.0], hiss[:-1]]))
-    loud = np.sqrt(np.mean(np.square(speech)) / max(1e-3, np.mean(voiced > 0.1))) if syllables else 1.0
+    loud = np.sqrt(np.mean(np.square(speech)) / max(1e-3, float(np.mean(voiced > 0.1)))) if syllables else 1.0
     speech *= _decibel(_LEVEL_DB + spec.prosody.loudness + spec.speaker.gain) / max(loud, 1e-9)
     speech += _room(spec, count, rng)
     return np.clip(_PEAK * np.tanh(speech / _PEAK), -1.0, 1.0).astype(np.float32)

@@ -20,7 +20,7 @@ def shrink(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
     It goes through yuv420p first, as a decoded frame does: half the resolution in colour, and rounding.
     """
-    return resize(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p"), size)
+    return resize(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", threads=1), size)
 
 
 def render_window(

@@ -194,10 +194,15 @@ def _name_weights(model: ModelProto, wrapper: nn.Module) -> None:
     for node in model.graph.node:
         if node.op_type != "MatMul" or node.input[1] not in initializers or node.input[1] in renamed:
             continue
-        scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
-        for candidate in (f"{scope.strip(' []')[1:-1]}.weight" for scope in scopes.split(",")):
-            if candidate in parameters and _is_transposed(initializers[node.input[1]], parameters[candidate]):
-                renamed[node.input[1]] = candidate.removeprefix(f"{_WRAPPED}.")
+        scopes = next((entry.value for entry in node.metadata_props if entry.key == "pkg.torch.onnx.name_scopes"), "[]")
+        # From the innermost module outwards: the first parameter whose transpose is this tensor.
+        for scope in reversed([part.strip(" []'") for part in scopes.split(",")]):
+            inside = [name for name in parameters if name.startswith(f"{scope}.")] if scope else []
+            free = [name for name in inside if name.removeprefix(f"{_WRAPPED}.") not in renamed.values()]
+            match = next((n for n in free if _is_transposed(initializers[node.input[1]], parameters[n])), None)
+            if match is not None:
+                renamed[node.input[1]] = match.removeprefix(f"{_WRAPPED}.")
+                break
     for tensor in model.graph.initializer:
         tensor.name = renamed.get(tensor.name, tensor.name).removeprefix(f"{_WRAPPED}.")
     names = dict(zip(initializers, (tensor.name for tensor in model.graph.initializer), strict=True))

@@ -23,10 +23,11 @@ from mosear.export.lowering.rewriting import (
     CONTRIB,
     Emitter,
     attribute,
-    drop_unused,
+    keep_needed,
     producers,
     set_opsets,
     sort_nodes,
+    without_weights,
 )
 from mosear.export.ops.attention_reallocation import DOMAIN, OP_TYPE
 from mosear.model.reallocation import MASKED
@@ -80,8 +81,7 @@ def lower(model: ModelProto, phase: Phase) -> ModelProto:
 
     Raises ValueError when the graph is not a canonical decoder.
     """
-    lowered = ModelProto()
-    lowered.CopyFrom(model)
+    lowered = without_weights(model)
     graph = lowered.graph
     sites = _sites(lowered)
     emit = Emitter("lowered/")
@@ -96,9 +96,8 @@ def lower(model: ModelProto, phase: Phase) -> ModelProto:
     _norms(graph.node, emit)
     _rotary(graph.node, emit)
     graph.node.extend(emit.nodes)
-    graph.initializer.extend(emit.constants)
     sort_nodes(graph)
-    drop_unused(graph)
+    keep_needed(graph, [*model.graph.initializer, *emit.constants])
     _buffers(lowered, phase)
     del lowered.functions[:]
     set_opsets(lowered, standard=OPSET, **{CONTRIB: 1})

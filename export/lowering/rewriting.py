@@ -1,11 +1,10 @@
-"""Small tools to rewrite an ONNX graph: add nodes with fresh names, look up who makes a value, drop what is unused."""
+"""Small tools to rewrite an ONNX graph: add nodes with fresh names, look up who makes a value, keep what is needed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import GraphProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 CONTRIB = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
@@ -21,7 +20,7 @@ class Emitter:
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.nodes: list[NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
+        self.constants: list[TensorProto] = []
         self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._count = 0
 
@@ -74,8 +73,19 @@ def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
     return default
 
 
-def drop_unused(graph: GraphProto) -> None:
-    """Remove nodes and initializers that no output needs; the nodes must be in order."""
+def without_weights(model: ModelProto) -> ModelProto:
+    """A copy of a model whose graph has no initializers yet; weights are the part that is costly to copy."""
+    copy = ModelProto()
+    _copy_fields(model, copy, skip="graph")
+    _copy_fields(model.graph, copy.graph, skip="initializer")
+    return copy
+
+
+def keep_needed(graph: GraphProto, weights: Iterable[TensorProto]) -> None:
+    """Drop the nodes that no output needs, and add those of ``weights`` that the others read.
+
+    The nodes must be in order.
+    """
     needed = {output.name for output in graph.output}
     kept: list[NodeProto] = []
     for node in reversed(graph.node):
@@ -83,7 +93,7 @@ def drop_unused(graph: GraphProto) -> None:
             kept.append(node)
             needed.update(node.input)
     _replace(graph.node, kept[::-1])
-    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
+    graph.initializer.extend(tensor for tensor in weights if tensor.name in needed)
 
 
 def sort_nodes(graph: GraphProto) -> None:
@@ -107,7 +117,7 @@ def sort_nodes(graph: GraphProto) -> None:
     _replace(graph.node, ordered)
 
 
-def set_opsets(model: onnx.ModelProto, **versions: int) -> None:
+def set_opsets(model: ModelProto, **versions: int) -> None:
     """Declare the opsets of a model; the standard domain is called ``standard``."""
     del model.opset_import[:]
     for domain, version in versions.items():
@@ -118,6 +128,18 @@ def _key(node: NodeProto) -> str:
     return next(name for name in node.output if name)
 
 
-def _replace(field: Any, items: list[Any]) -> None:
+def _copy_fields(source: Any, target: Any, skip: str) -> None:
+    for field, value in source.ListFields():
+        if field.name == skip:
+            continue
+        if hasattr(value, "extend"):
+            getattr(target, field.name).extend(value)
+        elif hasattr(value, "CopyFrom"):
+            getattr(target, field.name).CopyFrom(value)
+        else:
+            setattr(target, field.name, value)
+
+
+def _replace(field: Any, items: list[NodeProto]) -> None:
     del field[:]
     field.extend(items)

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
+
+from mosear.export.lowering.rewriting import without_weights
 
 PREFILL, DECODE, WEIGHTS = "decoder_prefill.onnx", "decoder_decode.onnx", "decoder.weights"
 """Files of a decoder in a bundle."""
@@ -35,7 +37,9 @@ def save_sharing_weights(models: Mapping[str, ModelProto], folder: Path, weights
     with (folder / weights).open("wb") as file:
         for name, model in models.items():
             tensors = [_stored(tensor, file, weights, known) for tensor in model.graph.initializer]
-            (folder / name).write_bytes(_with_initializers(model, tensors).SerializeToString())
+            references = without_weights(model)
+            references.graph.initializer.extend(tensors)
+            (folder / name).write_bytes(references.SerializeToString())
     return [*(folder / name for name in models), folder / weights]
 
 
@@ -57,18 +61,3 @@ def _stored(tensor: TensorProto, file: BinaryIO, weights: str, known: dict[bytes
         entry = reference.external_data.add()
         entry.key, entry.value = key, value
     return reference
-
-
-def _with_initializers(model: ModelProto, tensors: list[TensorProto]) -> ModelProto:
-    """The same model around other initializers, without a copy of the weights on the way."""
-    old = model.graph
-    graph = GraphProto(name=old.name, node=old.node, input=old.input, output=old.output, value_info=old.value_info)
-    graph.initializer.extend(tensors)
-    return helper.make_model(
-        graph,
-        functions=list(model.functions),
-        opset_imports=list(model.opset_import),
-        ir_version=model.ir_version,
-        producer_name=model.producer_name,
-        producer_version=model.producer_version,
-    )

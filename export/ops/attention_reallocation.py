@@ -36,7 +36,7 @@ OPSET = 23
 """Standard opset of the body: the first one with ``Attention``."""
 
 ONNX_ATTENTION = "mosear_onnx"
-"""Name of the transformers attention implementation that emits the operator; it computes nothing outside export."""
+"""Name of the transformers attention implementation that emits the operator; outside export it computes nothing."""
 
 # Smallest normal float32: a mass below it cannot be divided by, and counts as none.
 _TINY = "1.1754944e-38"
@@ -200,21 +200,20 @@ def emit(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator as one node of the graph that `torch.onnx.export` is tracing; outputs as in the module's text."""
     batch, heads = query.shape[0], query.shape[1]
-    return tuple(
-        torch.onnx.ops.symbolic_multi_out(
-            f"{DOMAIN}::{OP_TYPE}",
-            (query, key, value, mask, key_modality),
-            {
-                "scale": float(scale),
-                "rate": float(reallocation.rate),
-                "threshold": float(reallocation.threshold),
-                "rows": reallocation.rows,
-            },
-            dtypes=(query.dtype, torch.float32, torch.float32, torch.float32),
-            shapes=(query.shape, (batch, heads), (batch, heads), (batch, heads, 3)),
-            version=VERSION,
-        )
+    output, audio_share, selected, modality_mass = torch.onnx.ops.symbolic_multi_out(
+        f"{DOMAIN}::{OP_TYPE}",
+        (query, key, value, mask, key_modality),
+        {
+            "scale": float(scale),
+            "rate": float(reallocation.rate),
+            "threshold": float(reallocation.threshold),
+            "rows": reallocation.rows,
+        },
+        dtypes=(query.dtype, torch.float32, torch.float32, torch.float32),
+        shapes=(query.shape, (batch, heads), (batch, heads), (batch, heads, 3)),
+        version=VERSION,
     )
+    return output, audio_share, selected, modality_mass
 
 
 def _onnx_attention(

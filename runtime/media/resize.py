@@ -44,7 +44,7 @@ def resize(frame: av.VideoFrame | np.ndarray, size: int) -> np.ndarray:
     short = min(height, width)
     scaled_height, scaled_width = round(height * size / short), round(width * size / short)
     scaled = picture.reformat(
-        width=scaled_width, height=scaled_height, format="rgb24", interpolation=_AREA
+        width=scaled_width, height=scaled_height, format="rgb24", interpolation=_AREA, threads=1
     ).to_ndarray()
     top, left = (scaled_height - size) // 2, (scaled_width - size) // 2
     square = scaled[top : top + size, left : left + size]

@@ -80,6 +80,13 @@ def _exported(family: str, low_rank: bool) -> Exported:
     return Exported(decoder, holder, export_decoder(decoder, reallocation=reallocation, low_rank=low_rank))
 
 
+@cache
+def exported_plain() -> tuple[Any, onnx.ModelProto]:
+    """A decoder without reallocation and adapters, whose vocabulary is tied, and its canonical graph."""
+    decoder = small_decoder("qwen2", num_hidden_layers=2, tie_word_embeddings=True)
+    return decoder, export_decoder(decoder)
+
+
 def with_settings(graph: onnx.ModelProto, reallocation: Reallocation) -> onnx.ModelProto:
     """The graph as if it had been exported with another rate, threshold and choice of rows."""
     changed = onnx.ModelProto()

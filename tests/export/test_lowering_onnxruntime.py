@@ -16,13 +16,12 @@ from small_decoders import (
     StaticCache,
     compare,
     exported,
+    exported_plain,
     feeds_of,
     session,
-    small_decoder,
     with_settings,
 )
 
-from mosear.export.graphs.decoder import export_decoder
 from mosear.export.lowering.onnxruntime import lower
 from mosear.model.reallocation import Reallocation
 
@@ -127,8 +126,8 @@ def test_the_lowered_graph_holds_only_what_old_runtimes_know(phase: str) -> None
 
 
 def test_plain_attention_is_lowered_too() -> None:
-    decoder = small_decoder("llama")
-    model = lower(export_decoder(decoder), "prefill")
+    decoder, graph = exported_plain()
+    model = lower(graph, "prefill")
     assert "audio_share" not in {output.name for output in model.graph.output}
     runner = session(model)
     feeds = feeds_of(PROMPTS, PADDED, 12)

@@ -189,6 +189,7 @@ def test_a_cover_picture_is_no_film(tmp_path, preprocessing: Preprocessing) -> N
         container.mux(track.encode())
     with av.open(str(path)) as written:
         assert written.streams.video[0].disposition & av.stream.Disposition.attached_pic
+    assert probe(path).video is None
     (window,) = read_windows(path, preprocessing)
     assert window.states == ("no_video",)
 
