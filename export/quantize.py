@@ -43,8 +43,8 @@ def quantize_int8(model: ModelProto, *, minimum_size: int = MINIMUM_SIZE, reduce
     reduced_range: 7-bit weights, right on every CPU; False uses all 8 bits, which is safe only where the CPU has VNNI
         or is not an x86.
 
-    Returns the new graph; the weight ``w`` is now ``w.int8`` [K, N] and ``w.scale`` [N]. They depend on ``w`` alone, so
-    graphs that share weights share the quantized ones too.
+    Returns the new graph; the weight ``w`` is now ``w.int8`` [K, N] and ``w.scale`` [N], or ``w.transposed.int8`` where
+    a Gemm transposes it. They depend on ``w`` alone: graphs that share weights share the quantized ones too.
     """
     quantized = without_weights(model)
     graph = quantized.graph
@@ -95,22 +95,24 @@ def _products(graph: GraphProto, minimum_size: int) -> Iterator[_Product]:
         dims = constants[node.input[1]].dims
         if len(dims) != 2 or dims[0] * dims[1] < minimum_size or node.input[0] in constants:
             continue
-        weight = numpy_helper.to_array(constants[node.input[1]])
+        name, weight = node.input[1], numpy_helper.to_array(constants[node.input[1]])
         chain, bias = [node], None
         if node.op_type == "Gemm":
             plain = attribute(node, "alpha", 1.0) == 1.0 and attribute(node, "beta", 1.0) == 1.0
             bias = constant(node.input[2]) if len(node.input) > 2 else None
             if not plain or attribute(node, "transA", 0) or (len(node.input) > 2 and bias is None):
                 continue
-            weight = weight.T if attribute(node, "transB", 0) else weight
+            if attribute(node, "transB", 0):
+                # A tied weight can be read both ways round, with other columns each time.
+                name, weight = f"{name}.transposed", weight.T
         else:
             after = readers.get(node.output[0], [])
             if len(after) == 1 and after[0].op_type == "Add" and node.output[0] not in outputs:
-                other = next((constant(name) for name in after[0].input if name != node.output[0]), None)
+                other = next((constant(entry) for entry in after[0].input if entry != node.output[0]), None)
                 if other is not None and other.shape == (weight.shape[1],):
                     chain, bias = [node, after[0]], other
         if bias is None or bias.shape == (weight.shape[1],):
-            yield _Product(tuple(chain), node.input[0], node.input[1], weight, bias, chain[-1].output[0])
+            yield _Product(tuple(chain), node.input[0], name, weight, bias, chain[-1].output[0])
 
 
 def _emit_product(emit: Emitter, product: _Product, sources: dict[str, list[str]]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mosear.runtime.errors import BadInput
 
 FRAMES, SAMPLES, LABELS_TABLE = "frames.npy", "samples.npy", "labels.csv"
+VISUAL_CUES, AUDIO_CUES = "visual_cues.npy", "audio_cues.npy"
 COLUMNS = ("subset", "label", "visual_label", "audio_label", "visual_intensity", "audio_intensity", "transcript", "reason")
 
 
@@ -22,11 +23,15 @@ class Windows:
     Attributes:
         frames: uint8 [N, F, H, W, 3], RGB.
         samples: int16 [N, window_samples], 16 kHz mono, full scale 32767.
+        visual_cues: float32 [N, F, U], what each frame shows in detail: activations of facial action units.
+        audio_cues: float32 [N, P], how each window is spoken: parameters of its prosody.
         table: one string array [N] a column of ``COLUMNS``; an empty transcript means that it is not known.
     """
 
     frames: NDArray[np.uint8]
     samples: NDArray[np.int16]
+    visual_cues: NDArray[np.float32]
+    audio_cues: NDArray[np.float32]
     table: dict[str, NDArray[np.str_]]
 
     def __len__(self) -> int:
@@ -49,16 +54,15 @@ class Windows:
         """
         remedy = "make it with `python -m mosear.clips.synthetic.arrays OUT --count N --seed S`"
         try:
-            frames = np.load(folder / FRAMES, mmap_mode="r", allow_pickle=False)
-            samples = np.load(folder / SAMPLES, mmap_mode="r", allow_pickle=False)
+            names = (FRAMES, SAMPLES, VISUAL_CUES, AUDIO_CUES)
+            arrays = [np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in names]
             with (folder / LABELS_TABLE).open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
         except (OSError, ValueError) as error:
             raise BadInput(f"{folder} does not hold training windows: {error}", remedy) from error
-        if not rows or len(frames) != len(rows) or len(samples) != len(rows):
-            raise BadInput(
-                f"{folder} is incomplete: {len(frames)} frames, {len(samples)} sounds, {len(rows)} labels", remedy
-            )
+        if not rows or any(len(array) != len(rows) for array in arrays):
+            lengths = ", ".join(f"{len(array)} in {name}" for name, array in zip(names, arrays, strict=True))
+            raise BadInput(f"{folder} is incomplete: {len(rows)} labels, {lengths}", remedy)
         if missing := [name for name in COLUMNS if name not in rows[0]]:
             raise BadInput(f"{folder / LABELS_TABLE} has no column {', '.join(missing)}", remedy)
-        return cls(frames, samples, {name: np.array([row[name] for row in rows]) for name in COLUMNS})
+        return cls(*arrays, {name: np.array([row[name] for row in rows]) for name in COLUMNS})

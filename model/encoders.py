@@ -129,10 +129,16 @@ class AudioEncoder(nn.Module):
         Returns:
             [N, tokens, hidden_size].
         """
+        return self.encode(self.features(samples))
+
+    def features(self, samples: Tensor) -> Tensor:
+        """What the speech model itself reads: log-mel bands [N, bins, T], or normalized samples [N, window_samples]."""
         if self.kind == "whisper":
-            hidden = self.model(self.log_mel(samples)).last_hidden_state
-        else:
-            # The normalization of Wav2Vec2FeatureExtractor.
-            centred = samples - samples.mean(-1, keepdim=True)
-            hidden = self.model(centred / (centred.square().mean(-1, keepdim=True) + 1e-7).sqrt()).last_hidden_state
-        return torch.matmul(self.get_buffer("pool"), hidden)
+            return self.log_mel(samples)
+        # The normalization of Wav2Vec2FeatureExtractor.
+        centred = samples - samples.mean(-1, keepdim=True)
+        return centred / (centred.square().mean(-1, keepdim=True) + 1e-7).sqrt()
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Tokens [N, tokens, hidden_size] of ``features``."""
+        return torch.matmul(self.get_buffer("pool"), self.model(features).last_hidden_state)

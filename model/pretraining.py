@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mosear.model.data import Windows
+from mosear.model.mixed_precision import training_mode
 from mosear.model.modeling import Mosear
 
 Report = Callable[[str, float, str], None]
@@ -38,8 +39,8 @@ def augment(frames: Tensor, generator: torch.Generator) -> Tensor:
     """
     batch, _, height, width, _ = frames.shape
     frames = torch.where(torch.rand(batch, 1, 1, 1, 1, generator=generator) < 0.5, frames.flip(3), frames)
-    rows = (torch.arange(height)[None] + torch.randint(-3, 4, (batch, 1), generator=generator)).clamp(0, height - 1)
-    columns = (torch.arange(width)[None] + torch.randint(-3, 4, (batch, 1), generator=generator)).clamp(0, width - 1)
+    rows = (torch.arange(height)[None] + torch.randint(-2, 3, (batch, 1), generator=generator)).clamp(0, height - 1)
+    columns = (torch.arange(width)[None] + torch.randint(-2, 3, (batch, 1), generator=generator)).clamp(0, width - 1)
     clip = torch.arange(batch)[:, None, None]
     shifted = frames.permute(0, 2, 3, 1, 4)[clip, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2, 4)
     gain = 0.85 + 0.3 * torch.rand(batch, 1, 1, 1, 1, generator=generator)
@@ -57,29 +58,52 @@ def soft_targets(labels: NDArray[np.int64], intensity: NDArray[np.float32], clas
     return torch.from_numpy(target)
 
 
+def standardized(cues: NDArray[np.float32]) -> Tensor:
+    """Cues with mean 0 and standard deviation 1 in every column; float32, shape unchanged."""
+    flat = np.asarray(cues, np.float32).reshape(-1, cues.shape[-1])
+    return torch.from_numpy((np.asarray(cues, np.float32) - flat.mean(0)) / (flat.std(0) + 1e-6))
+
+
+class _Task:
+    """One encoder's training: the emotion that its modality shows, and the cues that make it up.
+
+    Labels alone teach a small encoder slowly; action units and prosody tell it where to look and what to listen for.
+    """
+
+    def __init__(self, encoder: nn.Module, width: int, targets: Tensor, cues: Tensor) -> None:
+        self.targets, self.cues = targets, cues
+        # The heads read all tokens side by side: which part of the face, or of the time, a cue comes from matters.
+        self.label_head, self.cue_head = nn.Linear(width, targets.shape[-1]), nn.Linear(width, cues.shape[-1])
+        modules = (encoder, self.label_head, self.cue_head)
+        self.parameters = [p for module in modules for p in module.parameters()]
+
+    def loss(self, hidden: Tensor, rows: Tensor, cues: Tensor) -> Tensor:
+        """Loss of features [B, parts, width], each part with its own ``cues`` [B, parts, U]."""
+        labels = nn.functional.cross_entropy(self.label_head(hidden.mean(1)), self.targets[rows])
+        return labels + nn.functional.mse_loss(self.cue_head(hidden), cues)
+
+
 def _fit(
     stage: str,
-    modules: list[nn.Module],
-    logits_of: Callable[[NDArray[np.int64]], Tensor],
-    targets: Tensor,
-    rows: int,
+    task: _Task,
+    loss_of: Callable[[NDArray[np.int64]], Tensor],
     epochs: float,
     learning_rate: float,
     rng: np.random.Generator,
     report: Report,
     batch: int = 64,
 ) -> None:
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.05, betas=(0.9, 0.98))
-    steps = max(1, int(rows / batch * epochs))
+    count = len(task.targets)
+    batch = min(batch, count)
+    optimizer = torch.optim.AdamW(task.parameters, lr=learning_rate, weight_decay=0.02, betas=(0.9, 0.98))
+    steps = max(1, int(count / batch * epochs))
     schedule = warm_cosine(optimizer, steps)
     average = 0.0
     for step in range(steps):
-        chosen = np.sort(rng.choice(rows, batch, replace=False))
-        loss = nn.functional.cross_entropy(logits_of(chosen), targets[torch.from_numpy(chosen)])
+        loss = loss_of(np.sort(rng.choice(count, batch, replace=False)))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        nn.utils.clip_grad_norm_(task.parameters, 1.0)
         optimizer.step()
         schedule.step()
         average = float(loss.detach()) if step == 0 else 0.98 * average + 0.02 * float(loss.detach())
@@ -88,51 +112,66 @@ def _fit(
 
 
 def pretrain_encoders(
-    model: Mosear, windows: Windows, epochs: tuple[float, float], learning_rate: float, seed: int, report: Report
+    model: Mosear,
+    windows: Windows,
+    epochs: tuple[float, float],
+    learning_rate: float,
+    seed: int,
+    report: Report,
+    bfloat16: bool = False,
 ) -> None:
     """Train the vision encoder on faces and the audio encoder on voices, with heads that are thrown away.
 
     Args:
         model: changed in place; its encoders are frozen at the end.
-        windows: needs ``visual_label``, ``audio_label`` and both intensities.
+        windows: needs each modality's own label, intensity and cues.
         epochs: passes over the clips for vision and for audio.
         learning_rate: peak of the schedule.
         seed: of the order, the augmentation and the heads.
         report: progress.
+        bfloat16: multiply in bfloat16, see ``mixed_precision``.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     labels = model.config.labels
-    neutral = labels.index("neutral")
-    frames_a_clip = 2 if model.config.frames_per_clip == 1 else model.config.frames_per_clip
+    clip = model.config.frames_per_clip
+    shown = max(2, clip)
 
     def targets(kind: str) -> Tensor:
         intensity = windows.table[f"{kind}_intensity"].astype(np.float32)
-        return soft_targets(windows.label_ids(f"{kind}_label", labels), intensity, len(labels), neutral)
+        return soft_targets(windows.label_ids(f"{kind}_label", labels), intensity, len(labels), labels.index("neutral"))
 
-    def visual_logits(rows: NDArray[np.int64]) -> Tensor:
-        clip = windows.frames[rows]
-        if frames_a_clip < clip.shape[1]:
-            clip = clip[:, np.sort(rng.choice(clip.shape[1], frames_a_clip, replace=False))]
-        frames = augment(torch.from_numpy(np.ascontiguousarray(clip)), generator)
-        hidden = model.vision(frames.reshape(-1, model.config.frames_per_clip, *frames.shape[2:]))
-        return visual_head(hidden.mean(1)).reshape(len(rows), -1, len(labels)).mean(1)
+    seen = model.vision.tokens * model.vision.hidden_size
+    heard = model.audio.tokens * model.audio.hidden_size
+    vision = _Task(model.vision, seen, targets("visual"), standardized(windows.visual_cues))
+    audio = _Task(model.audio, heard, targets("audio"), standardized(windows.audio_cues))
 
-    def audio_logits(rows: NDArray[np.int64]) -> Tensor:
+    def visual_loss(rows: NDArray[np.int64]) -> Tensor:
+        picked = np.sort(rng.choice(windows.frames.shape[1], shown, replace=False))
+        frames = augment(torch.from_numpy(np.ascontiguousarray(windows.frames[rows][:, picked])), generator)
+        hidden = model.vision(frames.reshape(-1, clip, *frames.shape[2:])).flatten(1)
+        cues = vision.cues[torch.from_numpy(rows)][:, torch.from_numpy(picked)]
+        parts = cues.reshape(len(rows), -1, clip, cues.shape[-1]).mean(2)
+        return vision.loss(hidden.reshape(len(rows), -1, hidden.shape[-1]), torch.from_numpy(rows), parts)
+
+    def audio_loss(rows: NDArray[np.int64]) -> Tensor:
         sound = torch.from_numpy(windows.sound(rows))
-        gain = 10 ** ((torch.rand(len(rows), 1, generator=generator) * 16 - 10) / 20)
-        noise = torch.randn(sound.shape, generator=generator) * 10 ** (-2.2 - torch.rand(len(rows), 1, generator=generator))
-        return audio_head(model.audio(sound * gain + noise).mean(1))
+        gain = 10 ** ((torch.rand(len(rows), 1, generator=generator) * 6 - 3) / 20)
+        level = 10 ** (-3.0 - torch.rand(len(rows), 1, generator=generator))
+        noise = torch.randn(sound.shape, generator=generator) * level
+        with torch.autocast("cpu", enabled=False):  # bfloat16 is too coarse for a spectrum
+            features = model.audio.features(sound * gain + noise)
+        hidden = model.audio.encode(features).flatten(1)[:, None]
+        chosen = torch.from_numpy(rows)
+        return audio.loss(hidden, chosen, audio.cues[chosen][:, None])
 
-    visual_head = nn.Linear(model.vision.hidden_size, len(labels))
-    _fit("vision encoder", [model.vision, visual_head], visual_logits, targets("visual"), len(windows), epochs[0],
-         learning_rate, rng, report)  # fmt: skip
-    audio_head = nn.Linear(model.audio.hidden_size, len(labels))
-    _fit("audio encoder", [model.audio, audio_head], audio_logits, targets("audio"), len(windows), epochs[1],
-         learning_rate, rng, report)  # fmt: skip
-    for encoder in (model.vision, model.audio):
-        encoder.requires_grad_(False).eval()
+    with training_mode(model.vision.model, bfloat16):
+        _fit("vision encoder", vision, visual_loss, epochs[0], learning_rate, rng, report)
+    with training_mode(model.audio.model, bfloat16):
+        _fit("audio encoder", audio, audio_loss, epochs[1], learning_rate, rng, report)
+    model.vision.requires_grad_(False)
+    model.audio.requires_grad_(False)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mosear.model.data import Windows
 from mosear.model.experts import balance_loss
+from mosear.model.mixed_precision import training_mode
 from mosear.model.modeling import Mosear, Sequence
 from mosear.model.pretraining import Report, warm_cosine
 from mosear.model.text import EOS
@@ -85,7 +86,14 @@ class _Examples:
 
 
 def train_stage(
-    name: str, model: Mosear, windows: Windows, encoded: tuple[Tensor, Tensor], stage: Stage, seed: int, report: Report
+    name: str,
+    model: Mosear,
+    windows: Windows,
+    encoded: tuple[Tensor, Tensor],
+    stage: Stage,
+    seed: int,
+    report: Report,
+    bfloat16: bool = False,
 ) -> None:
     """Train whatever parameters of ``model`` are not frozen on next-token loss of the answers.
 
@@ -99,34 +107,44 @@ def train_stage(
         stage: the settings.
         seed: of everything random.
         report: progress.
+        bfloat16: multiply in bfloat16, see ``mixed_precision``.
     """
     torch.manual_seed(seed)
     examples = _Examples(model, windows, encoded, stage, seed)
     parameters = [p for p in model.parameters() if p.requires_grad]
+    reallocation, model.reallocation = model.reallocation, None
+    with training_mode(model.decoder, bfloat16):
+        _run(name, model, examples, stage, parameters, report)
+    model.reallocation = reallocation
+    model.eval()
+
+
+def _run(
+    name: str, model: Mosear, examples: _Examples, stage: Stage, parameters: list[nn.Parameter], report: Report
+) -> None:
     optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = warm_cosine(optimizer, stage.steps)
-    reallocation, model.reallocation = model.reallocation, None
-    model.decoder.train()
     average = 0.0
     for step in range(stage.steps):
-        sequence, targets = examples.draw()
-        keep = int((targets >= 0).any(0).nonzero().min())
-        if model.experts:
-            model.token_modality.gates = {}
-        logits = model(sequence, keep=targets.shape[1] - keep)
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets[:, keep:].flatten(), ignore_index=-100)
-        total = loss
-        if model.experts and model.config.mose is not None:
-            assert model.token_modality.gates is not None
-            total = loss + model.config.mose.balance * balance_loss(model.token_modality.gates, sequence.modality)
+        loss, total = _losses(model, *examples.draw())
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
-        average = float(loss.detach()) if step == 0 else 0.98 * average + 0.02 * float(loss.detach())
+        average = loss if step == 0 else 0.98 * average + 0.02 * loss
         if step % 20 == 0 or step == stage.steps - 1:
             report(name, (step + 1) / stage.steps, f"loss {average:.3f}")
+
+
+def _losses(model: Mosear, sequence: Sequence, targets: Tensor) -> tuple[float, Tensor]:
+    """Next-token loss of the answers, as a figure; and what is minimized."""
+    first = int((targets >= 0).any(0).nonzero().min())
+    gates: dict[str, Tensor] = {}
+    model.token_modality.gates = gates
+    logits = model(sequence, keep=targets.shape[1] - first)
     model.token_modality.gates = None
-    model.reallocation = reallocation
-    model.eval()
+    loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets[:, first:].flatten(), ignore_index=-100)
+    if not gates or model.config.mose is None:
+        return float(loss.detach()), loss
+    return float(loss.detach()), loss + model.config.mose.balance * balance_loss(gates, sequence.modality)

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from mosear.model.checkpoint import load_checkpoint, save_checkpoint
 from mosear.model.configuration import CONFIG_FILE, MosearConfig
 from mosear.model.data import Windows
+from mosear.model.mixed_precision import has_fast_bfloat16
 from mosear.model.modeling import Mosear
 from mosear.model.pretraining import Report, encode_all, pretrain_encoders
 from mosear.model.publish import check_replaceable, published
@@ -68,7 +69,9 @@ class Plan:
             raise BadInput(f"{path} is not a training plan: {error!r}", "compare it with model/reference.yaml") from error
 
 
-def train(plan: Plan, windows: Windows, seed: int, encoders: Mosear | None, progress: Report) -> Mosear:
+def train(
+    plan: Plan, windows: Windows, seed: int, encoders: Mosear | None, progress: Report, bfloat16: bool = False
+) -> Mosear:
     """Run every stage.
 
     Args:
@@ -77,6 +80,7 @@ def train(plan: Plan, windows: Windows, seed: int, encoders: Mosear | None, prog
         seed: of everything random.
         encoders: a trained model whose encoders and tokenizer are taken over instead of being trained again, or None.
         progress: called with stage, fraction and a short text.
+        bfloat16: multiply in bfloat16, see ``mixed_precision``.
 
     Returns:
         The trained model, in evaluation mode.
@@ -91,18 +95,18 @@ def train(plan: Plan, windows: Windows, seed: int, encoders: Mosear | None, prog
     config = replace(plan.model, decoder=plan.model.decoder | {"vocab_size": tokenizer.get_vocab_size()})
     model = Mosear(config, tokenizer, with_experts=False)
     if encoders is None:
-        pretrain_encoders(model, windows, plan.encoder_epochs, plan.encoder_learning_rate, seed, progress)
+        pretrain_encoders(model, windows, plan.encoder_epochs, plan.encoder_learning_rate, seed, progress, bfloat16)
     else:
         model.vision.load_state_dict(encoders.vision.state_dict())
         model.audio.load_state_dict(encoders.audio.state_dict())
         model.vision.requires_grad_(False)
         model.audio.requires_grad_(False)
     encoded = encode_all(model, windows, progress)
-    train_stage("backbone", model, windows, encoded, plan.backbone, seed, progress)
+    train_stage("backbone", model, windows, encoded, plan.backbone, seed, progress, bfloat16)
     if config.mose is not None:
         model.requires_grad_(False)
         model.add_experts()
-        train_stage("experts", model, windows, encoded, plan.experts, seed + 1, progress)
+        train_stage("experts", model, windows, encoded, plan.experts, seed + 1, progress, bfloat16)
     return model.eval()
 
 
@@ -117,6 +121,7 @@ def main(
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     encoders: Annotated[str | None, typer.Option(help="take the encoders of this checkpoint, don't train them")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 2,
+    bfloat16: Annotated[bool | None, typer.Option(help="multiply in bfloat16; default: where the CPU is fast at it")] = None,
 ) -> None:
     """Train a MoSEAR checkpoint: encoders, backbone, experts."""
     try:
@@ -135,7 +140,8 @@ def main(
                     task = tasks[stage] = bars.add_task(stage, total=1.0, note="")
                 bars.update(task, completed=fraction, note=note)
 
-            model = train(plan, windows, seed, taken, show)
+            fast = has_fast_bfloat16() if bfloat16 is None else bfloat16
+            model = train(plan, windows, seed, taken, show, fast)
         with published(output, CONFIG_FILE) as building:
             save_checkpoint(model, building)
         print(output)

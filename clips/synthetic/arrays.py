@@ -16,12 +16,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mosear.clips.synthetic.description import describe
-from mosear.clips.synthetic.specification import LABELS, SUBSETS, ClipSpec, draw_spec
+from mosear.clips.synthetic.face import activations
+from mosear.clips.synthetic.prosody import FIELDS
+from mosear.clips.synthetic.specification import DURATION_S, LABELS, SUBSETS, ClipSpec, draw_spec
 from mosear.clips.synthetic.window import render_window
-from mosear.model.data import COLUMNS, FRAMES, LABELS_TABLE, SAMPLES
+from mosear.model.data import AUDIO_CUES, COLUMNS, FRAMES, LABELS_TABLE, SAMPLES, VISUAL_CUES
 from mosear.runtime.errors import BadInput, MosearError, report
 
 _BLOCK = 32
+Arrays = dict[str, NDArray[np.generic]]
 
 
 def balanced_spec(seed: int, index: int) -> ClipSpec:
@@ -37,13 +40,29 @@ def row(spec: ClipSpec) -> dict[str, str]:
     return values | {"reason": describe(spec)}
 
 
-def _render(seed: int, start: int, stop: int) -> tuple[int, NDArray[np.uint8], NDArray[np.int16], list[dict[str, str]]]:
+def cues(spec: ClipSpec, frames: int = 8) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the encoders learn beside the labels.
+
+    Returns:
+        Activations of the action units in each sampled frame, [frames, units]; and the prosody's parameters, [fields].
+    """
+    times = (np.arange(frames) + 0.5) * DURATION_S / frames
+    seen = [list(activations(spec, float(time)).values()) for time in times]
+    return np.array(seen, np.float32), np.array([getattr(spec.prosody, name) for name in FIELDS], np.float32)
+
+
+def _render(seed: int, start: int, stop: int) -> tuple[int, Arrays, list[dict[str, str]]]:
     cv2.setNumThreads(1)
     specs = [balanced_spec(seed, index) for index in range(start, stop)]
     windows = [render_window(spec) for spec in specs]
-    frames = np.stack([pictures for pictures, _ in windows])
-    samples = np.stack([np.round(np.clip(sound, -1, 1) * 32767).astype(np.int16) for _, sound in windows])
-    return start, frames, samples, [row(spec) for spec in specs]
+    seen, spoken = zip(*(cues(spec) for spec in specs), strict=True)
+    block: Arrays = {
+        FRAMES: np.stack([pictures for pictures, _ in windows]),
+        SAMPLES: np.stack([np.round(np.clip(sound, -1, 1) * 32767).astype(np.int16) for _, sound in windows]),
+        VISUAL_CUES: np.stack(seen),
+        AUDIO_CUES: np.stack(spoken),
+    }
+    return start, block, [row(spec) for spec in specs]
 
 
 def render_arrays(folder: Path, count: int, seed: int, workers: int) -> None:
@@ -58,14 +77,14 @@ def render_arrays(folder: Path, count: int, seed: int, workers: int) -> None:
             task = progress.add_task("rendering", total=count)
             jobs = [pool.submit(_render, seed, s, min(s + _BLOCK, count)) for s in range(0, count, _BLOCK)]
             table: list[dict[str, str]] = []
-            frames = samples = None
+            arrays: Arrays = {}
             for job in jobs:
-                start, pictures, sound, rows = job.result()
-                if frames is None or samples is None:
-                    frames = _array(folder / FRAMES, (count, *pictures.shape[1:]), np.uint8)
-                    samples = _array(folder / SAMPLES, (count, *sound.shape[1:]), np.int16)
-                frames[start : start + len(pictures)] = pictures
-                samples[start : start + len(sound)] = sound
+                start, block, rows = job.result()
+                for name, part in block.items():
+                    if name not in arrays:
+                        shape = (count, *part.shape[1:])
+                        arrays[name] = np.lib.format.open_memmap(folder / name, mode="w+", dtype=part.dtype, shape=shape)
+                    arrays[name][start : start + len(part)] = part
                 table += rows
                 progress.advance(task, len(rows))
         with (folder / LABELS_TABLE).open("w", encoding="utf-8", newline="") as file:
@@ -74,10 +93,6 @@ def render_arrays(folder: Path, count: int, seed: int, workers: int) -> None:
             writer.writerows(table)
     except OSError as error:
         raise BadInput(f"{folder} can't be written: {error}", "choose a folder on a disk with room") from error
-
-
-def _array(path: Path, shape: tuple[int, ...], kind: type) -> NDArray[np.generic]:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
 
 
 app = typer.Typer(add_completion=False)

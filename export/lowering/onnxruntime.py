@@ -1,4 +1,4 @@
-"""Canonical decoder graph → the graph that ONNX Runtime runs best, on the CPU and on CUDA alike.
+"""Canonical decoder graph → the graph that ONNX Runtime runs best on the CPU.
 
 Names of inputs and outputs stay, with one change: past and present of a layer are one static buffer [B, Hkv, C, Dh],
 C the capacity, that the caller binds to both. New keys and values are scattered into it at P = T - S, which ONNX
@@ -7,18 +7,19 @@ and slower. Only the first T positions are ever read, so the rest of the buffer 
 
 Attention becomes products and a softmax over those T positions, with grouped heads folded into rows. Every reallocating
 layer then needs the scores once: masses, selection and factors act on the probabilities. ``GroupQueryAttention`` is
-not used: it needs the scores a second time for its bias, does not share keys between the heads of a group on the CPU,
-and refuses several rows on top of a past when the batch is larger than one.
+not used: it would compute the scores again behind its bias (a decode step of this attention took 2 to 3 times as long
+with it), and it refuses several rows on top of a past when the batch is larger than one.
 
 The graph uses opset 21 and ONNX Runtime's own norm and rotary operators, so that it runs from version 1.22 on.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
+from mosear.export.lowering.contrib import use_own_norms, use_own_rotary
 from mosear.export.lowering.rewriting import (
     CONTRIB,
     Emitter,
@@ -93,8 +94,8 @@ def lower(model: ModelProto, phase: Phase) -> ModelProto:
     del graph.node[:]
     graph.node.extend([*emit.nodes, *kept])
     emit.nodes.clear()
-    _norms(graph.node, emit)
-    _rotary(graph.node, emit)
+    use_own_norms(graph.node, emit, {tensor.name for tensor in model.graph.initializer})
+    use_own_rotary(graph.node, emit)
     graph.node.extend(emit.nodes)
     sort_nodes(graph)
     keep_needed(graph, [*model.graph.initializer, *emit.constants])
@@ -260,76 +261,6 @@ def _reallocate(emit: Emitter, site: AttentionSite, shared: Shared, probabilitie
     change = emit.op("Mul", emit.op("Add", gain, emit.constant([0.0, 0.0, -rate], np.float32)), moved)
     factors = emit.op("MatMul", emit.op("Add", change, emit.number(1.0)), shared.classes)
     return emit.op("Mul", probabilities, factors)
-
-
-def _norms(nodes: Any, emit: Emitter) -> None:
-    """RMSNormalization → ONNX Runtime's own, fused with the residual sum that it follows where there is one."""
-    sums = {node.output[0]: node for node in nodes if node.op_type == "Add" and node.domain == ""}
-    fused: set[str] = set()
-    for node in nodes:
-        if node.op_type != "RMSNormalization":
-            continue
-        source, weight = node.input
-        epsilon = attribute(node, "epsilon", 1e-5)
-        if attribute(node, "axis", -1) != -1:
-            raise ValueError(f"norm {node.output[0]} is not over the last axis: not a canonical decoder")
-        residual = sums.get(source)
-        if residual is not None and source not in fused:
-            outputs = [node.output[0], "", "", source]
-            emit.ops(
-                "SkipSimplifiedLayerNormalization",
-                *residual.input,
-                weight,
-                outputs=outputs,
-                domain=CONTRIB,
-                epsilon=epsilon,
-            )
-            fused.add(source)
-        else:
-            emit.op("SimplifiedLayerNormalization", source, weight, out=node.output[0], axis=-1, epsilon=epsilon)
-    kept = [n for n in nodes if n.op_type != "RMSNormalization" and (n.op_type != "Add" or n.output[0] not in fused)]
-    del nodes[:]
-    nodes.extend(kept)
-
-
-def _rotary(nodes: Any, emit: Emitter) -> None:
-    """RotaryEmbedding → ONNX Runtime's own, which reads one table of all rows of the batch by position."""
-    made_by = {node.output[0]: node for node in nodes}
-    tables: dict[tuple[str, str], str] = {}
-    kept = []
-    rows = emit.op("Shape", "inputs_embeds", start=0, end=2)
-    count = emit.op("ReduceProd", rows, keepdims=0)
-    numbers = emit.op("Range", emit.constant(0, np.int64), count, emit.constant(1, np.int64))
-    positions = emit.op("Reshape", numbers, rows)
-    for node in nodes:
-        if node.op_type != "RotaryEmbedding" or node.domain:
-            kept.append(node)
-            continue
-        if len(node.input) != 3:
-            raise ValueError(f"rotary embedding {node.output[0]} reads positions: not a canonical decoder")
-        for name in node.input[1:]:
-            # The exporter writes the same cosine and sine again for every use.
-            key = (made_by[name].op_type, made_by[name].input[0]) if name in made_by else ("", name)
-            if key not in tables:
-                tables[key] = emit.op("Flatten", name, axis=2)
-        cosine, sine = (
-            tables[(made_by[name].op_type, made_by[name].input[0]) if name in made_by else ("", name)]
-            for name in node.input[1:]
-        )
-        emit.op(
-            "RotaryEmbedding",
-            node.input[0],
-            positions,
-            cosine,
-            sine,
-            out=node.output[0],
-            domain=CONTRIB,
-            interleaved=attribute(node, "interleaved", 0),
-            num_heads=attribute(node, "num_heads", 0),
-            rotary_embedding_dim=attribute(node, "rotary_embedding_dim", 0),
-        )
-    del nodes[:]
-    nodes.extend(kept)
 
 
 def _buffers(model: ModelProto, phase: Phase) -> None:

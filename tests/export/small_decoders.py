@@ -139,12 +139,12 @@ class Reference:
 PROMPTS = torch.tensor(
     [
         [0, 0, 1, 1, 1, 1, 2, 2, 1, 0, 0, 0],
-        [-1, -1, -1, 0, 1, 1, 2, 1, 2, 0, 0, 0],
+        [-1, -1, -1, 0, 2, 0, 1, 1, 2, 0, 0, 0],
         [0, 0, 1, 1, 1, 1, -1, -1, 1, 0, 0, 0],
         [0, 0, -1, -1, -1, -1, 2, 2, -1, 0, 0, 0],
     ]
 )
-"""All modalities; the same, padded; no audio; no video."""
+"""All modalities; all, padded, with a text row that sees audio but no video yet; no audio; no video."""
 PADDED = torch.tensor([0, 3, 0, 0])
 
 

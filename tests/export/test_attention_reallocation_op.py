@@ -108,7 +108,7 @@ def test_the_reference_evaluator_runs_the_body(rows: Any) -> None:
     reallocation = Reallocation(0.6, 0.4, rows=rows)
     evaluator = ReferenceEvaluator(single_node(reallocation))
     for heads, count in (((4, 2), 3), ((3, 3), 6), ((4, 1), 1)):
-        feeds = inputs(count, heads, count, [[0, 1, 2, 1, 0, 0], [-1, 0, 1, 2, 0, 0], [0, 1, -1, 1, 0, 0]])
+        feeds = inputs(count, heads, count, [[0, 1, 2, 1, 0, 0], [-1, 2, 0, 1, 0, 0], [0, 1, -1, 1, 0, 0]])
         check(evaluator.run(None, {name: tensor.numpy() for name, tensor in feeds.items()}), feeds, reallocation)
 
 

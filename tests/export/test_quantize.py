@@ -62,7 +62,7 @@ def test_every_kind_of_product_and_its_bias(reduced_range: bool) -> None:
         bias=10 * weights_of(48),
     )
     quantized = quantize_int8(model, minimum_size=1, reduced_range=reduced_range)
-    assert quantized_names(quantized) == {"biased", "gemm", "plain"}
+    assert quantized_names(quantized) == {"biased", "gemm.transposed", "plain"}
     kinds = [node.op_type for node in quantized.graph.node]
     assert kinds.count("DynamicQuantizeLinear") == 1
     assert set(kinds) == {"DynamicQuantizeLinear", "MatMulIntegerToFloat"}
@@ -107,6 +107,19 @@ def test_small_shared_and_computed_operands_stay_float() -> None:
     # One reader scales its product, which int8 does not do here: it keeps the float weight.
     assert {"small", "large", "large.int8"} <= stored(quantized).keys()
     x = weights_of(7, 96)
+    for left, right in zip(session(model).run(None, {"x": x}), session(quantized).run(None, {"x": x}), strict=True):
+        assert cosine(left, right) > 0.999
+
+
+def test_a_tied_weight_is_quantized_both_ways_round() -> None:
+    model = product_model(
+        [helper.make_node("Gemm", ["x", "w"], ["y"]), helper.make_node("Gemm", ["x", "w"], ["z"], transB=1)],
+        {"y": 96, "z": 96},
+        w=weights_of(96, 96) * np.logspace(-2, 2, 96, dtype=np.float32),
+    )
+    quantized = quantize_int8(model, minimum_size=1)
+    assert quantized_names(quantized) == {"w", "w.transposed"}
+    x = weights_of(9, 96)
     for left, right in zip(session(model).run(None, {"x": x}), session(quantized).run(None, {"x": x}), strict=True):
         assert cosine(left, right) > 0.999
 

@@ -198,6 +198,15 @@ def test_selection_is_strict_and_per_head_and_sample() -> None:
     assert decision.audio_share.tolist() == [[0.5, 0.75], [0.0, 0.0]]
 
 
+@pytest.mark.parametrize("rows", ["text", "last", "all"])
+def test_the_row_of_a_hidden_token_stays(rows: str) -> None:
+    probabilities = torch.full((1, 1, 2, 4), 0.25)
+    modality = torch.tensor([[VISUAL, AUDIO, TEXT, -1]])
+    moved, _ = reallocate(probabilities, modality, Reallocation(0.5, 0.1, rows=rows))  # type: ignore[arg-type]
+    assert torch.equal(moved[:, :, 1], probabilities[:, :, 1])
+    assert torch.equal(moved[:, :, 0], probabilities[:, :, 0]) is (rows == "last")
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("hidden", [-math.inf, torch.finfo(torch.float32).min, MASKED])
 def test_rows_that_see_nothing_are_finite_and_untouched(form: str, hidden: float) -> None:

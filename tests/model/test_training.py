@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mosear.model.data import COLUMNS, FRAMES, LABELS_TABLE, SAMPLES, Windows
+from mosear.model.data import AUDIO_CUES, COLUMNS, FRAMES, LABELS_TABLE, SAMPLES, VISUAL_CUES, Windows
 from mosear.model.pretraining import augment, encode_all, soft_targets
 from mosear.model.scoring import score
 from mosear.model.stages import Stage, train_stage
@@ -26,6 +26,8 @@ def windows(tmp_path: Path) -> Windows:
     tone = np.sin(2 * np.pi * (200 * (heard[:, None] + 1)) * np.arange(16000) / 16000)
     np.save(tmp_path / FRAMES, frames.astype(np.uint8))
     np.save(tmp_path / SAMPLES, (8000 * tone).astype(np.int16))
+    np.save(tmp_path / VISUAL_CUES, np.repeat(seen[:, None, None], 4, axis=1).astype(np.float32))
+    np.save(tmp_path / AUDIO_CUES, heard[:, None].astype(np.float32))
     with (tmp_path / LABELS_TABLE).open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)

@@ -22,7 +22,7 @@ EMBEDDING = _random.normal(size=(V, D)).astype(np.float32)
 SEE = _random.normal(size=(3, D)).astype(np.float32) * 4
 HEAR = _random.normal(size=(1, AUDIO_TOKENS * D)).astype(np.float32) * 9
 OUT = _random.normal(size=(D, V)).astype(np.float32) * 3
-PLACE = _random.normal(size=(D,)).astype(np.float32) * 0.01
+PLACE = _random.normal(size=(D,)).astype(np.float32) * 0.05
 
 WORDS = [
     "[UNK]",

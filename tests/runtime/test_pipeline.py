@@ -61,7 +61,7 @@ def _sequence(window: Window, row: str, task: str = "emotion") -> tuple[np.ndarr
     return embeds, modality
 
 
-def _truth_scores(window: Window, row: str, labels: dict[str, list[int]], temperature: float = 1.5) -> np.ndarray:
+def _truth_log_probs(window: Window, row: str, labels: dict[str, list[int]]) -> list[float]:
     log_probs = []
     for tokens in labels.values():
         embeds, modality = _sequence(window, row)
@@ -71,7 +71,11 @@ def _truth_scores(window: Window, row: str, labels: dict[str, list[int]], temper
             embeds = np.concatenate([embeds, EMBEDDING[[token]]])
             modality = np.append(modality, 0)
         log_probs.append(total)
-    return scipy.special.softmax(np.array(log_probs) / temperature)
+    return log_probs
+
+
+def _truth_scores(window: Window, row: str, labels: dict[str, list[int]]) -> np.ndarray:
+    return scipy.special.softmax(np.array(_truth_log_probs(window, row, labels)) / 1.5)
 
 
 def _values(scores: dict[str, float]) -> list[float]:
@@ -114,9 +118,23 @@ def test_what_the_answer_relied_on(single: Pipeline) -> None:
     )
 
 
+@pytest.mark.parametrize(("rows", "moved"), [("text", 0.0), ("last", 0.15 * 2), ("all", 0.15 * 2)])
+def test_a_prompt_that_ends_in_sound(tmp_path: Path, rows: str, moved: float) -> None:
+    """Where only text rows are reallocated, the last one is not."""
+    prompt = {"template": "{transcript} {task} {visual}{audio}", "tasks": TASKS, "no_transcript": "nothing"}
+    settings = {"rate": 0.3, "threshold": 0.1, "rows": rows, "layers": [0, 1]}
+    bundle = runtime_fakes.open_bundle(tmp_path / "b", prompt=prompt, reallocation=settings)
+    emotion = Pipeline(bundle, threads=1).analyse(_window())
+    count = 3 + 8 + 2
+    assert emotion.reliance["audio"] == pytest.approx((2 - moved) / count, abs=1e-6)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_labels_of_several_tokens_are_fed_token_by_token(multi: Pipeline, seed: int) -> None:
     window = _window(seed)
+    prefill = multi.forward(window)
+    for row, log_probs in zip(prefill.rows, prefill.label_log_probs, strict=True):
+        assert log_probs == pytest.approx(_truth_log_probs(window, row, runtime_fakes.MULTI), abs=1e-3)
     emotion = multi.analyse(window)
     assert _values(emotion.scores) == pytest.approx(_truth_scores(window, "all", runtime_fakes.MULTI), abs=1e-5)
     assert _values(emotion.by_modality["audio"]) == pytest.approx(
