@@ -83,10 +83,14 @@ class VisionEncoder(nn.Module):
         Returns:
             [N, tokens, hidden_size].
         """
-        scaled = frames.permute(0, 1, 4, 2, 3).to(self.get_buffer("mean").dtype) / 255.0
-        pixels = (scaled - self.get_buffer("mean")) / self.get_buffer("std")
+        pixels = self.pixels(frames)
         hidden = self.model(pixel_values=pixels if self.is_video else pixels[:, 0]).last_hidden_state
         return torch.matmul(self.get_buffer("pool"), hidden[:, self.leading :])
+
+    def pixels(self, frames: Tensor) -> Tensor:
+        """What the vision model itself reads: frames [N, f, H, W, 3], normalized, as [N, f, 3, H, W]."""
+        scaled = frames.permute(0, 1, 4, 2, 3).to(self.get_buffer("mean").dtype) / 255.0
+        return (scaled - self.get_buffer("mean")) / self.get_buffer("std")
 
 
 class AudioEncoder(nn.Module):

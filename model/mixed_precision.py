@@ -26,7 +26,8 @@ def training_mode(model: Any, bfloat16: bool) -> Iterator[None]:
     if bfloat16:
         model.set_attn_implementation("eager")
     try:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        # The cache of cast weights lives as long as the context: it would hide every update of the weights.
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16, cache_enabled=False):
             yield
     finally:
         model.set_attn_implementation(before)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mosear.model.data import Windows
+from mosear.model.encoders import VisionEncoder
 from mosear.model.mixed_precision import training_mode
 from mosear.model.modeling import Mosear
 
@@ -62,6 +63,34 @@ def standardized(cues: NDArray[np.float32]) -> Tensor:
     """Cues with mean 0 and standard deviation 1 in every column; float32, shape unchanged."""
     flat = np.asarray(cues, np.float32).reshape(-1, cues.shape[-1])
     return torch.from_numpy((np.asarray(cues, np.float32) - flat.mean(0)) / (flat.std(0) + 1e-6))
+
+
+@torch.no_grad()
+def whiten_patches(encoder: VisionEncoder, frames: Tensor, floor: float = 1e-3) -> None:
+    """Start an image encoder's patch filters as whitened principal components of real patches.
+
+    Skin and background make up nearly all of a patch's variance; a brow or the corner of a mouth is a small rest that a
+    random projection followed by a layer norm all but hides. Whitening gives every direction the same say (Coates and
+    Ng, 2012). Positions start as large as the content, for what a patch means depends on where in the face it lies.
+
+    Args:
+        encoder: changed in place; only one whose patches are embedded by a 2D convolution.
+        frames: uint8 [N, H, W, 3] to learn the components from.
+        floor: variance below which a direction counts as noise, relative to the mean variance.
+    """
+    convolution = next((m for m in encoder.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == m.stride), None)
+    if convolution is None:
+        return
+    pixels = encoder.pixels(frames[:, None])[:, 0]
+    patches = nn.functional.unfold(pixels, convolution.kernel_size, stride=convolution.stride)
+    rows = patches.transpose(1, 2).flatten(0, 1).double()
+    variance, directions = torch.linalg.eigh(torch.cov(rows.T))
+    scale = (variance + floor * variance.mean()).rsqrt()
+    filters = (directions * scale).T.flip(0)[: convolution.out_channels].float()
+    convolution.weight[: len(filters)] = filters.reshape(-1, *convolution.weight.shape[1:])
+    for name, parameter in encoder.named_parameters():
+        if name.endswith("position_embedding.weight"):
+            parameter.normal_(0, 0.5)
 
 
 class _Task:
@@ -146,6 +175,9 @@ def pretrain_encoders(
     heard = model.audio.tokens * model.audio.hidden_size
     vision = _Task(model.vision, seen, targets("visual"), standardized(windows.visual_cues))
     audio = _Task(model.audio, heard, targets("audio"), standardized(windows.audio_cues))
+
+    some = np.sort(rng.choice(len(windows), min(400, len(windows)), replace=False))
+    whiten_patches(model.vision, torch.from_numpy(np.ascontiguousarray(windows.frames[some, 0])))
 
     def visual_loss(rows: NDArray[np.int64]) -> Tensor:
         picked = np.sort(rng.choice(windows.frames.shape[1], shown, replace=False))
