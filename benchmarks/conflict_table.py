@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+
 from mosear.calibration.thresholds import Accuracy, accuracy_by_subset, choose_reallocation
 from mosear.model.checkpoint import load_checkpoint
 from mosear.model.data import Windows
@@ -49,9 +50,7 @@ def rows_of(checkpoint: str, validation: Path, test: Path) -> dict[str, dict[str
     for experts, plain, reallocated in ((False, "base", "+AR"), (True, "+MoSE", "+MoSE +AR")):
         model = load_checkpoint(checkpoint, with_experts=experts)
         held_out = Set(model, validation)
-        chosen, _ = choose_reallocation(
-            model, held_out.transcripts, held_out.encoded, held_out.true, held_out.subsets
-        )
+        chosen, _ = choose_reallocation(model, held_out.transcripts, held_out.encoded, held_out.true, held_out.subsets)
         unseen = Set(model, test)
         for name, setting in ((plain, None), (reallocated, chosen)):
             accuracy = unseen.accuracy(model, setting)

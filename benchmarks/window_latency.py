@@ -20,6 +20,7 @@ from typing import Annotated
 import psutil
 import torch
 import typer
+
 from mosear.export.clips import synthetic_examples
 from mosear.export.verify import expected
 from mosear.model.checkpoint import load_checkpoint

@@ -1,4 +1,4 @@
-"""``python -m mosear.calibration CHECKPOINT --data ARRAYS``: thresholds, gates and temperature from validation clips."""
+"""``python -m mosear.calibration CHECKPOINT --data ARRAYS``: thresholds, gates, temperature."""
 
 from __future__ import annotations
 

@@ -24,4 +24,3 @@ def fit_temperature(log_probabilities: NDArray[np.float32], true: NDArray[np.int
         return -float(scaled[np.arange(len(true)), true].mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
-

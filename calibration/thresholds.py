@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -100,4 +99,3 @@ def choose_reallocation(
     if merit(best) <= merit(without):
         return None, [without, *trials]
     return Reallocation(rate=best.rate, threshold=best.threshold), [without, *trials]
-

@@ -54,7 +54,9 @@ def _errors(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        report(Failed(f"unexpected {type(error).__name__}: {error}", "run again with --debug and report what it prints"))
+        report(
+            Failed(f"unexpected {type(error).__name__}: {error}", "run again with --debug and report what it prints")
+        )
         raise typer.Exit(1) from None
 
 

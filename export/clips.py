@@ -51,7 +51,7 @@ def synthetic_examples(config: MosearConfig, count: int) -> list[Example]:
         frames, samples = render_window(spec, pre.frame_size, pre.frames, pre.sample_rate)
         if len(samples) != pre.window_samples:
             raise BadInput(
-                f"the synthetic clips are {len(samples) / pre.sample_rate:g} s long, the model reads {pre.window_s:g} s",
+                f"a synthetic clip lasts {len(samples) / pre.sample_rate:g} s, the model reads {pre.window_s:g} s",
                 "give clips of your own with --clips DIR",
             )
         window = Window(0.0, pre.window_s, frames, samples, spec.transcript, ())

@@ -31,7 +31,7 @@ TARGETS: dict[str, Target] = {
             name="cpu",
             backend="onnxruntime",
             precisions=("fp32", "int8"),
-            description="ONNX Runtime on any CPU; int8 is fastest where the CPU has AVX-512 VNNI, AVX-VNNI or dot product",
+            description="ONNX Runtime on any CPU; int8 gains most with VNNI (x86) or dot product (Arm)",
         ),
     )
 }

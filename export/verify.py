@@ -77,7 +77,7 @@ class _Expected:
 
 @torch.no_grad()
 def expected(model: Mosear, example: Example, rows: tuple[str, ...]) -> _Expected:
-    """What the PyTorch model says of a window, one row at a time: embeddings, logits [B, V], heads selected [B, R, Hq]."""
+    """What PyTorch says of a window, row by row: embeddings, logits [B, V], heads selected [B, R, Hq]."""
     window = example.window
     visual = None if window.frames is None else model.encode_visual(torch.from_numpy(window.frames)[None])
     audio = None if window.samples is None else model.encode_audio(torch.from_numpy(window.samples)[None])

@@ -125,7 +125,9 @@ class MosearConfig:
         try:
             return cls.from_dict(content)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise BadInput(f"{path} does not describe a MoSEAR model: {error}", "compare it with model/README.md") from error
+            raise BadInput(
+                f"{path} does not describe a MoSEAR model: {error}", "compare it with model/README.md"
+            ) from error
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> MosearConfig:

@@ -13,7 +13,16 @@ from mosear.runtime.errors import BadInput
 
 FRAMES, SAMPLES, LABELS_TABLE = "frames.npy", "samples.npy", "labels.csv"
 VISUAL_CUES, AUDIO_CUES = "visual_cues.npy", "audio_cues.npy"
-COLUMNS = ("subset", "label", "visual_label", "audio_label", "visual_intensity", "audio_intensity", "transcript", "reason")
+COLUMNS = (
+    "subset",
+    "label",
+    "visual_label",
+    "audio_label",
+    "visual_intensity",
+    "audio_intensity",
+    "transcript",
+    "reason",
+)
 
 
 @dataclass(frozen=True)
@@ -65,4 +74,5 @@ class Windows:
             raise BadInput(f"{folder} is incomplete: {len(rows)} labels, {lengths}", remedy)
         if missing := [name for name in COLUMNS if name not in rows[0]]:
             raise BadInput(f"{folder / LABELS_TABLE} has no column {', '.join(missing)}", remedy)
-        return cls(*arrays, {name: np.array([row[name] for row in rows]) for name in COLUMNS})
+        frames, samples, visual_cues, audio_cues = arrays
+        return cls(frames, samples, visual_cues, audio_cues, {name: np.array([row[name] for row in rows]) for name in COLUMNS})

@@ -106,12 +106,13 @@ class AudioEncoder(nn.Module):
         super().__init__()
         config = _configuration(values, _AUDIO, "audio")
         self.kind = config.model_type
+        self.model: Any
         self.hidden_size = int(config.hidden_size)
         self.tokens = tokens
         if self.kind == "whisper":
             if config.max_source_positions * 320 != window_samples:
                 raise BadInput(
-                    f"audio.max_source_positions is {config.max_source_positions} but a window has {window_samples} samples",
+                    f"audio.max_source_positions is {config.max_source_positions}, a window has {window_samples} samples",
                     f"set it to {window_samples // 320}",
                 )
             self.log_mel = LogMel(config.num_mel_bins)

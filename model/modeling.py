@@ -13,10 +13,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from mosear.model.attention import Telemetry
 from mosear.model.configuration import MosearConfig
 from mosear.model.encoders import AudioEncoder, VisionEncoder
 from mosear.model.experts import MoseLinear, TokenModality, inject
-from mosear.model.attention import Telemetry
 from mosear.model.reallocation import Reallocation
 from mosear.runtime.errors import BadInput
 from mosear.runtime.modality import Modality
@@ -131,11 +131,11 @@ class Mosear(nn.Module):
                 ids = np.concatenate([ids, tail])
                 modality = np.concatenate([modality, np.full(len(tail), int(Modality.TEXT), dtype=np.int64)])
             rows.append((ids, modality))
-        ids, modality, positions = (torch.from_numpy(array) for array in _left_pad(rows))
+        token_ids, kinds, positions = (torch.from_numpy(array) for array in _left_pad(rows))
         for hidden, kind in ((visual is None, Modality.VISUAL), (audio is None, Modality.AUDIO)):
             if hidden:
-                modality = torch.where(modality == kind, int(Modality.HIDDEN), modality)
-        return Sequence(ids, modality, positions, visual, audio)
+                kinds = kinds.masked_fill(kinds == kind, int(Modality.HIDDEN))
+        return Sequence(token_ids, kinds, positions, visual, audio)
 
     def embed(self, sequence: Sequence) -> Tensor:
         """Input embeddings [B, S, D]: words, projected media, zeros where hidden."""

@@ -24,7 +24,9 @@ def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_
     warm = max(1, steps // 10)
 
     def factor(step: int) -> float:
-        return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+        return (
+            (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+        )
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
@@ -40,8 +42,8 @@ def augment(frames: Tensor, generator: torch.Generator) -> Tensor:
     """
     batch, _, height, width, _ = frames.shape
     frames = torch.where(torch.rand(batch, 1, 1, 1, 1, generator=generator) < 0.5, frames.flip(3), frames)
-    rows = (torch.arange(height)[None] + torch.randint(-2, 3, (batch, 1), generator=generator)).clamp(0, height - 1)
-    columns = (torch.arange(width)[None] + torch.randint(-2, 3, (batch, 1), generator=generator)).clamp(0, width - 1)
+    rows = (torch.arange(height)[None] + torch.randint(-1, 2, (batch, 1), generator=generator)).clamp(0, height - 1)
+    columns = (torch.arange(width)[None] + torch.randint(-1, 2, (batch, 1), generator=generator)).clamp(0, width - 1)
     clip = torch.arange(batch)[:, None, None]
     shifted = frames.permute(0, 2, 3, 1, 4)[clip, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2, 4)
     gain = 0.85 + 0.3 * torch.rand(batch, 1, 1, 1, 1, generator=generator)

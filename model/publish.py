@@ -58,7 +58,9 @@ def published(output: Path, marker: str) -> Iterator[Path]:
         shutil.rmtree(previous, ignore_errors=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise Failed(f"no room to write {output}: {error.strerror}", "free space on that disk and run again") from error
+            raise Failed(
+                f"no room to write {output}: {error.strerror}", "free space on that disk and run again"
+            ) from error
         raise Failed(f"{output} can't be written: {error}", "check the folder's permissions and run again") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)

@@ -19,6 +19,7 @@ from mosear.model.mixed_precision import training_mode
 from mosear.model.modeling import Mosear, Sequence
 from mosear.model.pretraining import Report, warm_cosine
 from mosear.model.text import EOS
+from mosear.runtime.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,15 @@ class Stage:
 class _Examples:
     """Draws batches of prompts and answers from encoded windows."""
 
-    def __init__(self, model: Mosear, windows: Windows, encoded: tuple[Tensor, Tensor], stage: Stage, seed: int) -> None:
+    def __init__(
+        self, model: Mosear, windows: Windows, encoded: tuple[Tensor, Tensor], stage: Stage, seed: int
+    ) -> None:
         self.model, self.windows, self.encoded, self.stage = model, windows, encoded, stage
         self.rng = np.random.default_rng(seed)
-        self.eos = model.tokenizer.token_to_id(EOS)
+        end = model.tokenizer.token_to_id(EOS)
+        if end is None:
+            raise BadInput(f"the tokenizer has no {EOS} token", "train it with model/text.py, or add the token")
+        self.eos: int = end
         subsets = windows.table["subset"]
         wanted = np.array([stage.mixture.get(str(name), 0.0) for name in subsets], dtype=np.float64)
         for name in stage.mixture:

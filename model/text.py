@@ -1,4 +1,4 @@
-"""The reference model's tokenizer: byte-level BPE learnt from the prompts, labels and reasons it will read and write."""
+"""The reference model's tokenizer: byte-level BPE learnt from the prompts, labels and reasons it will meet."""
 
 from __future__ import annotations
 

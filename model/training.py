@@ -64,9 +64,13 @@ class Plan:
                 experts=Stage(**training["experts"]),
             )
         except OSError as error:
-            raise BadInput(f"{path} can't be read: {error}", "give a training plan like model/reference.yaml") from error
+            raise BadInput(
+                f"{path} can't be read: {error}", "give a training plan like model/reference.yaml"
+            ) from error
         except (yaml.YAMLError, KeyError, TypeError, ValueError, IndexError) as error:
-            raise BadInput(f"{path} is not a training plan: {error!r}", "compare it with model/reference.yaml") from error
+            raise BadInput(
+                f"{path} is not a training plan: {error!r}", "compare it with model/reference.yaml"
+            ) from error
 
 
 def train(
@@ -89,7 +93,7 @@ def train(
     if encoders is None:
         prompt = plan.model.prompt
         texts = [*windows.table["reason"], *windows.table["transcript"], prompt.template, *prompt.tasks.values()]
-        tokenizer = train_tokenizer([*map(str, texts), *(f" {label}" for label in plan.model.labels) ], plan.vocabulary)
+        tokenizer = train_tokenizer([*map(str, texts), *(f" {label}" for label in plan.model.labels)], plan.vocabulary)
     else:
         tokenizer = encoders.tokenizer
     config = replace(plan.model, decoder=plan.model.decoder | {"vocab_size": tokenizer.get_vocab_size()})
@@ -121,7 +125,9 @@ def main(
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     encoders: Annotated[str | None, typer.Option(help="take the encoders of this checkpoint, don't train them")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 2,
-    bfloat16: Annotated[bool | None, typer.Option(help="multiply in bfloat16; default: where the CPU is fast at it")] = None,
+    bfloat16: Annotated[
+        bool | None, typer.Option(help="multiply in bfloat16; default: where the CPU is fast at it")
+    ] = None,
 ) -> None:
     """Train a MoSEAR checkpoint: encoders, backbone, experts."""
     try:
@@ -129,8 +135,13 @@ def main(
         plan, windows = Plan.load(config), Windows.open(data)
         check_replaceable(output, CONFIG_FILE)
         taken = load_checkpoint(encoders) if encoders is not None else None
-        columns = (TextColumn("{task.description:16}"), BarColumn(), TextColumn("{task.percentage:3.0f}% {task.fields[note]}"),
-                   TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
+        columns = (
+            TextColumn("{task.description:16}"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f}% {task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=Console(stderr=True)) as bars:
             tasks: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""Binding saved tensors to a model strictly by name: what is missing, left over or misshaped is an error that lists it."""
+"""Binding saved tensors to a model strictly by name: what does not fit is an error that lists it."""
 
 from __future__ import annotations
 

@@ -49,6 +49,7 @@ WHISPER = {
 
 def _tiny(seed: int = 0, **changes: Any) -> Any:
     import torch
+
     from mosear.model.configuration import MosearConfig
     from mosear.model.modeling import Mosear
     from mosear.model.text import train_tokenizer

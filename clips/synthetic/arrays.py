@@ -83,7 +83,9 @@ def render_arrays(folder: Path, count: int, seed: int, workers: int) -> None:
                 for name, part in block.items():
                     if name not in arrays:
                         shape = (count, *part.shape[1:])
-                        arrays[name] = np.lib.format.open_memmap(folder / name, mode="w+", dtype=part.dtype, shape=shape)
+                        arrays[name] = np.lib.format.open_memmap(
+                            folder / name, mode="w+", dtype=part.dtype, shape=shape
+                        )
                     arrays[name][start : start + len(part)] = part
                 table += rows
                 progress.advance(task, len(rows))

@@ -11,6 +11,7 @@ import pytest
 from export_command import run_export
 from filelock import FileLock
 
+
 @pytest.fixture(scope="session")
 def export() -> Callable[..., subprocess.CompletedProcess[str]]:
     """The command ``mosear-export``; returns the finished process."""

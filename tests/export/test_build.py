@@ -15,12 +15,13 @@ import onnx
 import pytest
 import torch
 from export_command import EXPORT
+from safetensors.torch import load_file, save_file
+
 from mosear.export.clips import synthetic_examples
 from mosear.model.checkpoint import load_checkpoint, save_checkpoint
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.manifest import MANIFEST_NAME
 from mosear.runtime.pipeline import Pipeline
-from safetensors.torch import load_file, save_file
 
 Export = Callable[..., subprocess.CompletedProcess[str]]
 REFERENCE = Path(__file__).parents[2] / "model" / "reference"
@@ -42,9 +43,7 @@ def copy(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_bundle_agrees_with_pytorch_on_sixty_clips(
-    reference_bundle: Callable[[str], Path], precision: str
-) -> None:
+def test_bundle_agrees_with_pytorch_on_sixty_clips(reference_bundle: Callable[[str], Path], precision: str) -> None:
     """The model as it was trained (experts unmerged, gates dynamic, probability form) against the bundle."""
     model = load_checkpoint("reference")
     pipeline = Pipeline(Bundle.open(reference_bundle(precision)), threads=1)
@@ -163,7 +162,12 @@ def test_failed_check_exits_with_its_code_and_leaves_no_bundle(tmp_path: Path, c
 def test_dry_run_says_what_it_would_do_and_does_nothing(tmp_path: Path, export: Export) -> None:
     done = export("build", "reference", "-o", tmp_path / "bundle", "--precision", "int8", "--dry-run", "--json")
     plan = json.loads(done.stdout)
-    assert (plan["target"], plan["backend"], plan["precision"], plan["mose"]) == ("cpu", "onnxruntime", "int8", "merged")
+    assert (plan["target"], plan["backend"], plan["precision"], plan["mose"]) == (
+        "cpu",
+        "onnxruntime",
+        "int8",
+        "merged",
+    )
     assert plan["memory_bytes_about"] > 0
     assert list(tmp_path.iterdir()) == []
 
@@ -197,7 +201,9 @@ def test_output_that_is_something_else_is_not_touched(tmp_path: Path, export: Ex
     assert (tmp_path / "photos" / "one.jpg").read_bytes() == b"x"
 
 
-@pytest.mark.parametrize("damage", ["missing", "extra", "misshaped", "adapter", "no calibration", "foreign calibration"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "extra", "misshaped", "adapter", "no calibration", "foreign calibration"]
+)
 def test_checkpoint_that_does_not_fit(tmp_path: Path, copy: Path, export: Export, damage: str) -> None:
     weights = copy / ("adapter/adapter_model.safetensors" if damage == "adapter" else "model.safetensors")
     state = load_file(weights)
@@ -252,6 +258,7 @@ def test_build_killed_half_way(tmp_path: Path, how: signal.Signals) -> None:
 @pytest.mark.slow
 def test_full_disk(tmp_path: Path) -> None:
     """A file size limit stands in for a disk that is full: the write fails with the system's own error."""
+
     def limit() -> None:
         import resource
 

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from mosear.calibration.gates import GateStatistics, measure_gates
 from mosear.export.merge import fix_gates, merge, merge_linear
 from mosear.runtime.errors import BadInput

@@ -4,6 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import nn
+
 from mosear.model.configuration import Mose
 from mosear.model.experts import (
     ADAPTER_CONFIG,
@@ -17,9 +21,6 @@ from mosear.model.experts import (
     save_adapter,
 )
 from mosear.runtime.errors import BadInput
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 MODALITY = torch.tensor([[0, 1, 1, 2, 0], [-1, 1, 2, 2, 0]])
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from mosear.model.log_mel import LogMel
 from transformers import WhisperFeatureExtractor
+
+from mosear.model.log_mel import LogMel
 
 
 @pytest.mark.parametrize("bins", [80, 128])

@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from mosear.model.checkpoint import WEIGHTS, checkpoint_hash, load_checkpoint, save_checkpoint
 from mosear.model.scoring import score
 from mosear.runtime.errors import BadInput
-from safetensors.torch import load_file, save_file
 
 VIDEOMAE = {
     "model_type": "videomae",

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from mosear.model.data import AUDIO_CUES, COLUMNS, FRAMES, LABELS_TABLE, SAMPLES, VISUAL_CUES, Windows
 from mosear.model.pretraining import augment, encode_all, soft_targets
 from mosear.model.scoring import score
