@@ -41,8 +41,8 @@ class Calibration:
 
     def save(self, folder: Path) -> None:
         """Write both files into ``folder``."""
-        tensors = {f"{path}.mean": tensor.contiguous() for path, tensor in self.gates.mean.items()}
-        tensors |= {f"{path}.variance": tensor.contiguous() for path, tensor in self.gates.variance.items()}
+        tensors = {f"{path}.mean": tensor.clone() for path, tensor in self.gates.mean.items()}
+        tensors |= {f"{path}.variance": tensor.clone() for path, tensor in self.gates.variance.items()}
         save_file(tensors, folder / TENSORS)
         content = {
             "schema": SCHEMA,

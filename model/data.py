@@ -75,4 +75,6 @@ class Windows:
         if missing := [name for name in COLUMNS if name not in rows[0]]:
             raise BadInput(f"{folder / LABELS_TABLE} has no column {', '.join(missing)}", remedy)
         frames, samples, visual_cues, audio_cues = arrays
-        return cls(frames, samples, visual_cues, audio_cues, {name: np.array([row[name] for row in rows]) for name in COLUMNS})
+        return cls(
+            frames, samples, visual_cues, audio_cues, {name: np.array([row[name] for row in rows]) for name in COLUMNS}
+        )

@@ -54,7 +54,12 @@ def published(output: Path, marker: str) -> Iterator[Path]:
         previous = parent / f"{prefix}{os.getpid()}-previous"
         if output.exists():
             output.rename(previous)
-        building.rename(output)
+        try:
+            building.rename(output)
+        except OSError:
+            if previous.exists():
+                previous.rename(output)
+            raise
         shutil.rmtree(previous, ignore_errors=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -11,10 +11,8 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer
 
 from mosear.runtime.errors import BadInput
-from mosear.runtime.manifest import MANIFEST_NAME, SCHEMA_VERSION, FileEntry, Manifest, write_manifest
+from mosear.runtime.manifest import MANIFEST_NAME, SCHEMA_VERSION, FileEntry, Manifest
 from mosear.runtime.prompt import load_tokenizer
-
-__all__ = ["Bundle", "Manifest", "file_entry", "sha256_file", "write_manifest"]
 
 SUPPORTED = {"onnxruntime": ("cpu", "cuda")}
 """The targets that this runtime can run, by backend."""

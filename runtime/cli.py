@@ -1,5 +1,6 @@
 """The command ``mosear``."""
 
+import io
 import os
 import sys
 import traceback
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
 
 from mosear.runtime.bundle import Bundle
-from mosear.runtime.errors import BadInput, Failed, MosearError, report
-from mosear.runtime.human import card
+from mosear.runtime.errors import BadInput, Failed, MosearError, one_line, report
+from mosear.runtime.human import card, heading, line
 from mosear.runtime.pipeline import Pipeline
 from mosear.runtime.results import Emotion, csv_header, csv_row
 from mosear.runtime.transcript import sidecar_transcript
@@ -25,6 +29,8 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
 PIPE_CLOSED = 141
+CARDS = 3
+"""Up to so many clips are shown as a card a window; more, as a line a window."""
 """Exit code when whoever read the results went away."""
 
 ESTIMATE = "A predicted emotion is an estimate of how an expression reads, not of what a person feels."
@@ -55,14 +61,22 @@ class Provider(str, Enum):
     cuda = "cuda"
 
 
+class _Unwritable(Exception):
+    """Standard output takes nothing more. No MosearError, since it ends the command and not a clip."""
+
+
 def main() -> None:
     """Entry point of the command."""
-    app()
+    if sys.stderr is None:
+        # It was closed for the command (2>&-); what is printed to None lands among the results.
+        sys.stderr = io.StringIO()
+    with _exits(debug=False), _writing():
+        app()
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"mosear {version('mosear')}")
+        print(f"mosear {version('mosear')}", flush=True)
         raise typer.Exit
 
 
@@ -83,7 +97,12 @@ def run(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mosear-export build.")],
     clips: Annotated[list[Path], typer.Argument(metavar="CLIP", help="Video, sound or picture files.")],
     form: Annotated[
-        Format, typer.Option("--format", envvar="MOSEAR_FORMAT", help="How results are written.")
+        Format,
+        typer.Option(
+            "--format",
+            envvar="MOSEAR_FORMAT",
+            help="How results are written; human: a card a window for up to three clips, else a line a window.",
+        ),
     ] = Format.human,
     window: Annotated[
         float | None,
@@ -127,7 +146,7 @@ def run(
         if reason:
             pipeline.check_can_reason()
         print(opened.manifest.notice, file=sys.stderr, flush=True)
-        write = _writer(form, pipeline.labels)
+        write = _writer(form, pipeline.labels, clips)
         for clip in clips:
             try:
                 with _progress(clip, quiet):
@@ -141,30 +160,56 @@ def run(
     raise typer.Exit(worst)
 
 
-def _writer(form: Format, labels: list[str]) -> Callable[[Emotion], None]:
+def _writer(form: Format, labels: list[str], clips: list[Path]) -> Callable[[Emotion], None]:
     """What puts an answer on standard output, and puts it there at once."""
+    if sys.stdout is None:
+        raise Failed("standard output is closed", "send the results to a file or to another program")
     # File names need not be valid text; what can't be encoded is written as an escape that JSON knows too.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     if form is Format.jsonl:
-        return lambda emotion: print(emotion.to_json(), flush=True)
+        return lambda emotion: _write(emotion.to_json() + "\n")
     if form is Format.csv:
-        print(csv_header(labels), flush=True)
-        return lambda emotion: print(csv_row(emotion, labels), flush=True)
+        _write(csv_header(labels) + "\n")
+        return lambda emotion: _write(csv_row(emotion, labels) + "\n")
     console = Console(file=sys.stdout, highlight=False)
 
-    def show(emotion: Emotion) -> None:
-        console.print(card(emotion))
-        sys.stdout.flush()
+    def show(piece: RenderableType) -> None:
+        # Left to itself the console ends the program in its own way when its reader goes away.
+        with _writing(), console.capture() as capture:
+            console.print(piece, soft_wrap=len(clips) > CARDS)
+        _write(capture.get())
 
-    return show
+    if len(clips) <= CARDS:
+        return lambda emotion: show(card(emotion))
+    width = min(40, max(len(str(clip)) for clip in clips))
+    show(heading(width))
+    return lambda emotion: show(line(emotion, width))
+
+
+def _write(text: str) -> None:
+    with _writing():
+        print(text, end="", flush=True)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Tell an output that takes no more (a full disk) from other errors; a reader that went away stays what it is."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _Unwritable(error.strerror or str(error)) from error
 
 
 @contextmanager
 def _progress(clip: Path, quiet: bool) -> Iterator[None]:
     console = Console(stderr=True)
     shown = console.is_terminal and not quiet and not sys.stdout.isatty()
-    with console.status(f"reading {clip.name}") if shown else nullcontext():
+    spinner = Spinner("dots", Text(f"reading {one_line(clip.name)}"))
+    # By default a live display takes over what is printed to standard output, and the results would go with it.
+    with Live(spinner, console=console, transient=True, redirect_stdout=False) if shown else nullcontext():
         yield
 
 
@@ -175,17 +220,27 @@ def _exits(debug: bool) -> Iterator[None]:
         yield
     except MosearError as error:
         _tell(error, debug)
-        raise typer.Exit(error.exit_code) from error
+        raise SystemExit(error.exit_code) from error
     except KeyboardInterrupt as error:
-        raise typer.Exit(INTERRUPTED) from error
+        raise SystemExit(INTERRUPTED) from error
     except BrokenPipeError as error:
-        # What is still buffered has nowhere to go; without this the interpreter complains when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(PIPE_CLOSED) from error
+        _drop_output()
+        raise SystemExit(PIPE_CLOSED) from error
+    except _Unwritable as error:
+        _drop_output()
+        what = f"standard output can't be written ({error})"
+        _tell(Failed(what, "make room there, or send the results elsewhere"), debug)
+        raise SystemExit(Failed.exit_code) from error
     except Exception as error:
         what = f"something went wrong inside mosear ({type(error).__name__}: {error})"
         _tell(Failed(what, "run again with --debug, and report what it prints"), debug)
-        raise typer.Exit(Failed.exit_code) from error
+        raise SystemExit(Failed.exit_code) from error
+
+
+def _drop_output() -> None:
+    """Forget what is buffered and has nowhere to go; else the interpreter complains of it when it ends."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(error: MosearError, debug: bool) -> None:

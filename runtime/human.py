@@ -27,6 +27,30 @@ def card(emotion: Emotion) -> RenderableType:
     return Group(*parts, Text())
 
 
+def heading(width: int) -> Text:
+    """The line above many ``line``s; ``width`` columns for the clip's name."""
+    labels = "  ".join(f"{name:13}" for name in ("emotion", "face alone", "voice alone"))
+    return Text(f"{'clip':{width}}  {'window':>13}  {labels}  conflict  heads  states", style="bold")
+
+
+def line(emotion: Emotion, width: int) -> Text:
+    """The answer on one line, for many windows below each other."""
+    seen, heard = emotion.by_modality.get("visual"), emotion.by_modality.get("audio")
+    conflict = "-" if emotion.conflict is None else f"{emotion.conflict:.2f}"
+    text = Text(f"{one_line(emotion.clip)[-width:]:{width}}  {emotion.start:5.1f} - {emotion.end:5.1f}  ")
+    text.append(f"{_best(emotion.scores):13}", style="bold cyan")
+    text.append(f"  {_best(seen):13}  {_best(heard):13}  {conflict:>8}  {len(emotion.reallocated_heads):>5}  ")
+    text.append(", ".join(emotion.states), style="yellow")
+    return text
+
+
+def _best(scores: dict[str, float] | None) -> str:
+    if not scores:
+        return "-"
+    label = max(scores, key=lambda name: scores[name])
+    return f"{label} {scores[label]:.2f}"
+
+
 def _scores(emotion: Emotion) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     face, voice = emotion.by_modality.get("visual"), emotion.by_modality.get("audio")

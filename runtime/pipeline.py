@@ -157,7 +157,6 @@ class Pipeline:
         by_row = dict(zip(prefill.rows, scores, strict=True))
         seen = by_row.get("visual", scores[0] if window.samples is None else None)
         heard = by_row.get("audio", scores[0] if window.frames is None else None)
-        both = seen is not None and heard is not None
         return Emotion(
             clip=clip,
             start=window.start,
@@ -168,7 +167,7 @@ class Pipeline:
                 "visual": None if seen is None else self._named(seen),
                 "audio": None if heard is None else self._named(heard),
             },
-            conflict=jensen_shannon(seen, heard) if both else None,
+            conflict=None if seen is None or heard is None else jensen_shannon(seen, heard),
             reliance=self._reliance(prefill),
             reallocated_heads=self._reallocated(prefill),
             states=list(window.states),
@@ -184,9 +183,9 @@ class Pipeline:
         if mass is None or mass[0].size == 0:
             return None
         settings = self._manifest.reallocation
-        acts = settings is not None and selected is not None and (settings.rows != "text" or prefill.last_is_text)
+        acts = settings is not None and (settings.rows != "text" or prefill.last_is_text)
         chosen = selected[0] if selected is not None else np.zeros(mass[0].shape[:2])
-        return reliance(mass[0], chosen, settings.rate if acts and settings else 0.0)
+        return reliance(mass[0], chosen, settings.rate if settings and acts else 0.0)
 
     def _reallocated(self, prefill: Prefill) -> list[list[int]]:
         settings = self._manifest.reallocation
@@ -212,7 +211,7 @@ class Pipeline:
 
     def _check_tokens(self, graph: str, embeds: np.ndarray, count: int) -> None:
         wanted = (count, self._manifest.decoder.hidden_size)
-        if (embeds.shape[0] * embeds.shape[1], embeds.shape[2]) != wanted:
+        if embeds.ndim != 3 or (embeds.shape[0] * embeds.shape[1], embeds.shape[2]) != wanted:
             raise BadInput(
                 f"the {graph} graph gives {list(embeds.shape)} where the manifest says {list(wanted)} in all",
                 "build the bundle again",

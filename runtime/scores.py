@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_TEXT, _VISUAL, _AUDIO = 0, 1, 2
+from mosear.runtime.modality import Modality
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -42,10 +42,10 @@ def reliance(modality_mass: np.ndarray, selected: np.ndarray, rate: float) -> di
         rate: γ of the method; 0 when the model does not reallocate or the last row is not one that it acts on.
     """
     mass = np.asarray(modality_mass, np.float64)
-    acts = (np.asarray(selected) > 0) & (mass[..., _VISUAL] > 0) & (mass[..., _AUDIO] > 0)
-    moved = np.where(acts, rate * mass[..., _AUDIO], 0.0)
+    text, visual, audio = (mass[..., kind] for kind in (Modality.TEXT, Modality.VISUAL, Modality.AUDIO))
+    moved = np.where((np.asarray(selected) > 0) & (visual > 0) & (audio > 0), rate * audio, 0.0)
     return {
-        "visual": float(np.mean(mass[..., _VISUAL] + moved)),
-        "audio": float(np.mean(mass[..., _AUDIO] - moved)),
-        "text": float(np.mean(mass[..., _TEXT])),
+        "visual": float(np.mean(visual + moved)),
+        "audio": float(np.mean(audio - moved)),
+        "text": float(np.mean(text)),
     }

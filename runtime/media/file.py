@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, overload
 
 import av
 import numpy as np
@@ -34,9 +35,9 @@ _MIX_OTHERS = 0.5
 
 @dataclass(frozen=True)
 class Track:
-    """One stream of a file: its index there, and where it starts and ends on the file's own clock, in seconds."""
+    """One stream of a file: its place among those of its kind, its start and end in seconds on the file's own clock."""
 
-    index: int
+    place: int
     start: float
     end: float
 
@@ -92,7 +93,7 @@ def pictures(info: MediaInfo) -> Iterator[tuple[float, av.VideoFrame]]:
     if info.video is None:
         return
     with _open(info.path) as container:
-        stream = container.streams[info.video.index]
+        stream = container.streams.video[info.video.place]
         period = _period(stream)
         last = None
         for time, frame in _decode(container, stream):
@@ -114,7 +115,7 @@ def sound(info: MediaInfo, rate: int) -> Iterator[tuple[int, np.ndarray]]:
     if info.audio is None:
         return
     with _open(info.path) as container:
-        stream = container.streams[info.audio.index]
+        stream = container.streams.audio[info.audio.place]
         resampler, layout = None, None
         place, expected = 0, info.audio.start - info.origin
         for stamp, frame in _decode(container, stream):
@@ -190,38 +191,58 @@ def _scan(path: Path) -> tuple[dict[int, float], bool]:
     return ends, broken
 
 
-def _first_track(path: Path, kind: str, ends: dict[int, float]) -> Track | None:
+def _first_track(path: Path, kind: Literal["video", "audio"], ends: dict[int, float]) -> Track | None:
     """The first stream of that kind with something that can be decoded."""
     with _open(path) as container:
         candidates = [
-            stream.index
-            for stream in container.streams
-            if stream.type == kind and stream.index in ends and not stream.disposition & Disposition.attached_pic
+            place
+            for place, stream in enumerate(_streams(container, kind))
+            if stream.index in ends and not stream.disposition & Disposition.attached_pic
         ]
-    for index in candidates:
+    for place in candidates:
         with _open(path) as container:
-            stream = container.streams[index]
+            stream = _streams(container, kind)[place]
             first = next(_decode(container, stream), None)
             if first is not None:
                 time, frame = first
                 start = 0.0 if time is None else time
-                least = _period(stream) if kind == "video" else frame.samples / frame.sample_rate
-                return Track(index, start, max(ends[index], start + least))
+                least = frame.samples / frame.sample_rate if isinstance(frame, av.AudioFrame) else _period(stream)
+                return Track(place, start, max(ends[stream.index], start + least))
     return None
 
 
+def _streams(
+    container: av.container.InputContainer, kind: Literal["video", "audio"]
+) -> tuple[av.VideoStream | av.AudioStream, ...]:
+    return container.streams.video if kind == "video" else container.streams.audio
+
+
+@overload
 def _decode(
-    container: av.container.InputContainer, stream: av.stream.Stream
-) -> Iterator[tuple[float | None, av.frame.Frame]]:
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[tuple[float | None, av.VideoFrame]]: ...
+
+
+@overload
+def _decode(
+    container: av.container.InputContainer, stream: av.AudioStream
+) -> Iterator[tuple[float | None, av.AudioFrame]]: ...
+
+
+def _decode(
+    container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream
+) -> Iterator[tuple[float | None, av.VideoFrame | av.AudioFrame]]:
     """Frames of one stream with their times on the file's clock, where they have one.
 
     A packet that can't be decoded is left out; a file that breaks off ends there.
     """
     if stream.codec_context is None:
         return
-    if stream.type == "video":
+    if isinstance(stream, av.VideoStream):
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
+    # Frames that are flushed at the end carry no time base of their own.
+    base = stream.time_base
     packets = container.demux(stream)
     flushed = False
     while not flushed:
@@ -236,8 +257,7 @@ def _decode(
             continue
         for frame in frames:
             if getattr(frame, "width", 1) and getattr(frame, "samples", 1):
-                # Frames that are flushed at the end carry no time base of their own.
-                yield None if frame.pts is None else float(frame.pts * stream.time_base), frame
+                yield None if frame.pts is None or base is None else float(frame.pts * base), frame
 
 
 def _period(stream: av.stream.Stream) -> float:

@@ -53,7 +53,7 @@ def resize(frame: av.VideoFrame | np.ndarray, size: int) -> np.ndarray:
 
 def _centre_of_sliver(picture: av.VideoFrame) -> av.VideoFrame:
     """The centre square of ``picture`` at its own resolution, at least two pixels a side."""
-    pixels = picture.to_ndarray(format="rgb24")
+    pixels = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
     side = min(pixels.shape[:2])
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
     square = pixels[top : top + side, left : left + side]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mosear.model.data import AUDIO_CUES, COLUMNS, FRAMES, LABELS_TABLE, SAMPLES, VISUAL_CUES, Windows
-from mosear.model.pretraining import augment, encode_all, soft_targets
+from mosear.model.pretraining import augment, encode_all, pretrain_encoders, soft_targets
 from mosear.model.scoring import score
 from mosear.model.stages import Stage, train_stage
 from mosear.model.training import Plan
@@ -41,7 +41,10 @@ def silent(stage: str, fraction: float, note: str) -> None:
     return None
 
 
-def test_training_the_experts_learns_and_leaves_the_backbone_alone(tiny_model: Any, windows: Windows) -> None:
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_training_the_experts_learns_and_leaves_the_backbone_alone(
+    tiny_model: Any, windows: Windows, bfloat16: bool
+) -> None:
     model = tiny_model()
     with torch.no_grad():  # the random decoder's tied head is too small to prefer any word, whatever it reads
         model.decoder.get_input_embeddings().weight.mul_(10)
@@ -61,7 +64,9 @@ def test_training_the_experts_learns_and_leaves_the_backbone_alone(tiny_model: A
         for parameter in (*module.lora_A.parameters(), *module.lora_B.parameters(), module.gate):
             parameter.requires_grad_(True)
     before = loss()
-    train_stage("experts", model, windows, encoded, Stage(60, 1e-2, {"audio_aligned": 1.0}, batch=16), 0, silent)
+    train_stage(
+        "experts", model, windows, encoded, Stage(60, 1e-2, {"audio_aligned": 1.0}, batch=16), 0, silent, bfloat16
+    )
     assert loss() < before - 1.0
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in frozen.items())
 
@@ -108,3 +113,18 @@ def test_incomplete_training_data_is_refused(tmp_path: Path, windows: Windows, d
         np.save(tmp_path / FRAMES, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(BadInput):
         Windows.open(tmp_path)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_encoders_learn_what_their_modality_shows(tiny_model: Any, windows: Windows, bfloat16: bool) -> None:
+    model = tiny_model()
+    losses: dict[str, list[float]] = {}
+
+    def note(stage: str, fraction: float, text: str) -> None:
+        losses.setdefault(stage, []).append(float(text.removeprefix("loss ")))
+
+    pretrain_encoders(model, windows, (60, 60), 3e-3, 0, note, bfloat16)
+    assert losses["vision encoder"][-1] < losses["vision encoder"][0] - 0.4
+    assert losses["audio encoder"][-1] < losses["audio encoder"][0] - 0.4
+    assert not any(p.requires_grad for p in (*model.vision.parameters(), *model.audio.parameters()))
+    assert model.decoder.config._attn_implementation == "mosear"

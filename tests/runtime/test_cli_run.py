@@ -1,14 +1,12 @@
-"""`mosear run` as users call it, in a process of its own: results, errors, exit codes, streams."""
+"""`mosear run` as users call it, in a process of its own: results, errors, exit codes."""
 
 import csv
 import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -186,42 +184,6 @@ def test_help_says_what_an_answer_is() -> None:
 def test_version() -> None:
     done = mosear("--version")
     assert (done.returncode, done.stdout.split()[0]) == (0, "mosear")
-
-
-def test_a_reader_that_goes_away(toy_bundle: Path, clip: Path) -> None:
-    process = subprocess.Popen(
-        command("run", toy_bundle, *[clip] * 40, "--format", "jsonl"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    process.stdout.readline()
-    process.stdout.close()
-    errors = process.stderr.read()
-    assert process.wait(timeout=60) == 141
-    assert errors == "This is a toy and reads nobody.\n"
-
-
-def test_results_come_line_by_line_and_ctrl_c_is_quiet(toy_bundle: Path, tmp_path: Path) -> None:
-    long = runtime_media.write(
-        tmp_path / "long.wav", 600.0, video=False, rate=16000, layout="mono", audio_codec="pcm_s16le"
-    )
-    process = subprocess.Popen(
-        command("run", toy_bundle, *[long] * 200, "--format", "jsonl", "--hop", "0.1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert json.loads(process.stdout.readline())["start"] == 0
-        assert process.poll() is None
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert errors == "This is a toy and reads nobody.\n"
 
 
 WITHOUT = """
