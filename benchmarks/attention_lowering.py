@@ -13,8 +13,8 @@ nothing copies them. Three contenders:
 
 The first two must agree, and differ from the third, before anything is timed. In a round every contender takes a turn:
 one prefill, or ``--steps`` decode steps, which repeat the same step. So a slow moment of the machine hits them alike.
-Prints Markdown: milliseconds for the whole stack, medians over the rounds, ratios to the lowering, and how GroupQueryAttention answers to
-several rows on top of a past in a batch, which the lowering computes.
+Prints Markdown: milliseconds for the whole stack, medians over the rounds, ratios to the lowering. Last comes what
+GroupQueryAttention answers to several rows on top of a past in a batch, which the lowering computes.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ class Case:
 def graph_of(emit: Emitter, case: Case, layers: int) -> ModelProto:
     """A model of the emitted nodes; the query of layer l + 1 is that of layer l plus its output."""
     width, key_width = case.heads * case.head_size, case.key_heads * case.head_size
-    floats, cache = TensorProto.FLOAT, ["batch", case.key_heads, "capacity", case.head_size]
+    floats = int(TensorProto.FLOAT)
+    cache: list[str | int] = ["batch", case.key_heads, "capacity", case.head_size]
     inputs: dict[str, tuple[int, list[str | int]]] = {
         "inputs_embeds": (floats, ["batch", "rows", width]),
         "new_key": (floats, ["batch", "rows", key_width]),
@@ -67,7 +68,8 @@ def graph_of(emit: Emitter, case: Case, layers: int) -> ModelProto:
     }
     buffers = [f"{kind}_{layer}" for layer in range(layers) for kind in ("key", "value")]
     inputs |= {f"past_{name}": (floats, cache) for name in buffers}
-    outputs = {f"present_{name}": cache for name in buffers} | {"output": ["batch", "rows", width]}
+    outputs = {f"present_{name}": cache for name in buffers}
+    outputs["output"] = ["batch", "rows", width]
     graph = helper.make_graph(
         emit.nodes,
         "attention",

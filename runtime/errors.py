@@ -4,22 +4,19 @@ import sys
 
 
 class MosearError(Exception):
-    """An error with a remedy.
+    """An error with a remedy; ``exit_code`` is the exit status of a command that ends on it.
 
     Args:
         what: what is wrong, in one line and in the user's terms.
         remedy: what to do about it, in one line.
-        exit_code: the exit status of a command that ends on this error; the class's own when left out.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, remedy: str, exit_code: int | None = None) -> None:
+    def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
         self.what = what
         self.remedy = remedy
-        if exit_code is not None:
-            self.exit_code = exit_code
 
 
 class Failed(MosearError):

@@ -150,8 +150,8 @@ def test_the_reference_checkpoint() -> None:
     gates = Calibration.load(folder, checkpoint_hash(folder)).gates
     windows = [example.window for example in synthetic_examples(model.config, 2) for _ in range(3)]
     with torch.no_grad():
-        visual = model.encode_visual(torch.from_numpy(np.stack([window.frames for window in windows])))
-        audio = model.encode_audio(torch.from_numpy(np.stack([window.samples for window in windows])))
+        visual = model.encode_visual(torch.stack([torch.from_numpy(window.frames) for window in windows]))
+        audio = model.encode_audio(torch.stack([torch.from_numpy(window.samples) for window in windows]))
     hidden = [None, Modality.AUDIO, Modality.VISUAL] * 2
     rows = Rows([window.transcript for window in windows], visual, audio, hidden)
     assert isinstance(model.reallocation, Reallocation), "the reference checkpoint reallocates"
