@@ -112,7 +112,7 @@ class AudioEncoder(nn.Module):
         if self.kind == "whisper":
             if config.max_source_positions * 320 != window_samples:
                 raise BadInput(
-                    f"audio.max_source_positions is {config.max_source_positions}, a window has {window_samples} samples",
+                    f"max_source_positions is {config.max_source_positions}, a window has {window_samples} samples",
                     f"set it to {window_samples // 320}",
                 )
             self.log_mel = LogMel(config.num_mel_bins)

@@ -7,8 +7,9 @@ and slower. Only the first T positions are ever read, so the rest of the buffer 
 
 Attention becomes products and a softmax over those T positions, with grouped heads folded into rows. Every reallocating
 layer then needs the scores once: masses, selection and factors act on the probabilities. ``GroupQueryAttention`` is
-not used: it would compute the scores again behind its bias (a decode step of this attention took 2 to 3 times as long
-with it), and it refuses several rows on top of a past when the batch is larger than one.
+not used: it would compute the scores again behind its bias (1.3 to 2.3 times as long in decoding, 1.6 to 1.7 times in
+prefill: ``benchmarks/attention_lowering.py``), and it refuses several rows on top of a past when the batch is larger
+than one.
 
 The graph uses opset 21 and ONNX Runtime's own norm and rotary operators, so that it runs from version 1.22 on.
 """
