@@ -38,8 +38,9 @@ demo/reference-%/manifest.json: $(READY)
 DATA ?= build/reference-data
 reference: $(READY)
 	test -f $(DATA)/train/labels.csv || $(BIN)/python -m mosear.clips.synthetic.arrays $(DATA)/train --count 6000 --seed 1
+	test -f $(DATA)/decoder/labels.csv || $(BIN)/python -m mosear.clips.synthetic.arrays $(DATA)/decoder --count 6000 --seed 4
 	test -f $(DATA)/validation/labels.csv || $(BIN)/python -m mosear.clips.synthetic.arrays $(DATA)/validation --count 900 --seed 2
-	$(BIN)/python -m mosear.model.training --config model/reference.yaml --data $(DATA)/train -o build/reference --seed 0
+	$(BIN)/python -m mosear.model.training --config model/reference.yaml --data $(DATA)/train --decoder-data $(DATA)/decoder -o build/reference --seed 0
 	$(BIN)/python -m mosear.calibration build/reference --data $(DATA)/validation --source "synthetic conflict set, seed 2"
 
 clean:

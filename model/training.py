@@ -1,4 +1,4 @@
-"""``python -m mosear.model.training --config F --data DIR -o OUT``: train a checkpoint from labelled windows."""
+"""``python -m mosear.model.training --config F --data DIR --decoder-data DIR -o OUT``: train a checkpoint."""
 
 from __future__ import annotations
 
@@ -74,13 +74,21 @@ class Plan:
 
 
 def train(
-    plan: Plan, windows: Windows, seed: int, encoders: Mosear | None, progress: Report, bfloat16: bool = False
+    plan: Plan,
+    encoder_windows: Windows,
+    decoder_windows: Windows,
+    seed: int,
+    encoders: Mosear | None,
+    progress: Report,
+    bfloat16: bool = False,
 ) -> Mosear:
     """Run every stage.
 
     Args:
         plan: the settings.
-        windows: labelled windows.
+        encoder_windows: labelled windows for the encoders.
+        decoder_windows: labelled windows for the decoder and its experts; other ones, so that the decoder sees what
+            the encoders make of clips that they don't know.
         seed: of everything random.
         encoders: a trained model whose encoders and tokenizer are taken over instead of being trained again, or None.
         progress: called with stage, fraction and a short text.
@@ -91,26 +99,28 @@ def train(
     """
     torch.manual_seed(seed)
     if encoders is None:
-        prompt = plan.model.prompt
-        texts = [*windows.table["reason"], *windows.table["transcript"], prompt.template, *prompt.tasks.values()]
+        prompt, table = plan.model.prompt, encoder_windows.table
+        texts = [*table["reason"], *table["transcript"], prompt.template, *prompt.tasks.values()]
         tokenizer = train_tokenizer([*map(str, texts), *(f" {label}" for label in plan.model.labels)], plan.vocabulary)
     else:
         tokenizer = encoders.tokenizer
     config = replace(plan.model, decoder=plan.model.decoder | {"vocab_size": tokenizer.get_vocab_size()})
     model = Mosear(config, tokenizer, with_experts=False)
     if encoders is None:
-        pretrain_encoders(model, windows, plan.encoder_epochs, plan.encoder_learning_rate, seed, progress, bfloat16)
+        pretrain_encoders(
+            model, encoder_windows, plan.encoder_epochs, plan.encoder_learning_rate, seed, progress, bfloat16
+        )
     else:
         model.vision.load_state_dict(encoders.vision.state_dict())
         model.audio.load_state_dict(encoders.audio.state_dict())
         model.vision.requires_grad_(False)
         model.audio.requires_grad_(False)
-    encoded = encode_all(model, windows, progress)
-    train_stage("backbone", model, windows, encoded, plan.backbone, seed, progress, bfloat16)
+    encoded = encode_all(model, decoder_windows, progress)
+    train_stage("backbone", model, decoder_windows, encoded, plan.backbone, seed, progress, bfloat16)
     if config.mose is not None:
         model.requires_grad_(False)
         model.add_experts()
-        train_stage("experts", model, windows, encoded, plan.experts, seed + 1, progress, bfloat16)
+        train_stage("experts", model, decoder_windows, encoded, plan.experts, seed + 1, progress, bfloat16)
     return model.eval()
 
 
@@ -120,7 +130,8 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     config: Annotated[Path, typer.Option("--config", help="the training plan, YAML")],
-    data: Annotated[Path, typer.Option("--data", help="labelled windows from mosear.clips.synthetic.arrays")],
+    data: Annotated[Path, typer.Option("--data", help="labelled windows for the encoders, as arrays")],
+    decoder_data: Annotated[Path, typer.Option("--decoder-data", help="other labelled windows, for the decoder")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder of the checkpoint, replaced when complete")],
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     encoders: Annotated[str | None, typer.Option(help="take the encoders of this checkpoint, don't train them")] = None,
@@ -132,7 +143,7 @@ def main(
     """Train a MoSEAR checkpoint: encoders, backbone, experts."""
     try:
         torch.set_num_threads(threads)
-        plan, windows = Plan.load(config), Windows.open(data)
+        plan, windows, others = Plan.load(config), Windows.open(data), Windows.open(decoder_data)
         check_replaceable(output, CONFIG_FILE)
         taken = load_checkpoint(encoders) if encoders is not None else None
         columns = (
@@ -152,7 +163,7 @@ def main(
                 bars.update(task, completed=fraction, note=note)
 
             fast = has_fast_bfloat16() if bfloat16 is None else bfloat16
-            model = train(plan, windows, seed, taken, show, fast)
+            model = train(plan, windows, others, seed, taken, show, fast)
         with published(output, CONFIG_FILE) as building:
             save_checkpoint(model, building)
         print(output)
