@@ -66,7 +66,7 @@ def main(
     checkpoint: Annotated[str, typer.Argument(help="a checkpoint's folder; changed in place")],
     data: Annotated[Path, typer.Option(help="labelled windows that training never saw")],
     source: Annotated[str, typer.Option(help="one line that says what they are")] = "synthetic conflict set",
-    max_audio_loss: Annotated[float, typer.Option(min=0, max=1, help="bound on audio-aligned loss")] = 0.005,
+    max_audio_loss: Annotated[float, typer.Option(min=0, max=1, help="bound on audio-aligned loss")] = 0.01,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 2,
 ) -> None:
     """Choose reallocation's rate and threshold, measure the gates, fit the temperature."""

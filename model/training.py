@@ -119,6 +119,7 @@ def train(
     train_stage("backbone", model, decoder_windows, encoded, plan.backbone, seed, progress, bfloat16)
     if config.mose is not None:
         model.requires_grad_(False)
+        torch.manual_seed(seed + 1)
         model.add_experts()
         train_stage("experts", model, decoder_windows, encoded, plan.experts, seed + 1, progress, bfloat16)
     return model.eval()

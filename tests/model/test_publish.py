@@ -28,6 +28,7 @@ def test_what_stood_there_survives_an_error(tmp_path: Path, error: type[BaseExce
     output = tmp_path / "out"
     with published(output, MARKER) as folder:
         write(folder, "old")
+
     def fail() -> None:
         with published(output, MARKER) as folder:
             write(folder, "new")
