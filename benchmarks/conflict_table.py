@@ -47,11 +47,11 @@ class Set:
 def rows_of(checkpoint: str, validation: Path, test: Path) -> dict[str, dict[str, object]]:
     """The four rows of one checkpoint: accuracies on the test windows, and the reallocation that was chosen."""
     rows: dict[str, dict[str, object]] = {}
+    model = load_checkpoint(checkpoint, with_experts=False)
+    held_out, unseen = Set(model, validation), Set(model, test)  # the encoders are frozen: experts don't change them
     for experts, plain, reallocated in ((False, "base", "+AR"), (True, "+MoSE", "+MoSE +AR")):
         model = load_checkpoint(checkpoint, with_experts=experts)
-        held_out = Set(model, validation)
         chosen, _ = choose_reallocation(model, held_out.transcripts, held_out.encoded, held_out.true, held_out.subsets)
-        unseen = Set(model, test)
         for name, setting in ((plain, None), (reallocated, chosen)):
             accuracy = unseen.accuracy(model, setting)
             rows[name] = {subset: getattr(accuracy, subset) for subset in SUBSETS} | {
@@ -63,7 +63,7 @@ def rows_of(checkpoint: str, validation: Path, test: Path) -> dict[str, dict[str
 
 
 def main(
-    checkpoints: Annotated[list[str], typer.Argument(help="one a seed")],
+    checkpoints: Annotated[list[str], typer.Argument(help="one a seed, or a .json of figures that -o saved")],
     validation: Annotated[Path, typer.Option(help="windows to choose reallocation on")],
     test: Annotated[Path, typer.Option(help="unseen windows")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="save every figure as JSON")] = None,
@@ -71,7 +71,13 @@ def main(
 ) -> None:
     """Measure and print the table."""
     torch.set_num_threads(threads)
-    seeds = [rows_of(checkpoint, validation, test) for checkpoint in checkpoints]
+    figures: dict[str, dict[str, dict[str, object]]] = {}
+    for checkpoint in checkpoints:
+        if checkpoint.endswith(".json"):
+            figures |= json.loads(Path(checkpoint).read_text(encoding="utf-8"))
+        else:
+            figures[checkpoint] = rows_of(checkpoint, validation, test)
+    seeds = list(figures.values())
     print("| | video-aligned | audio-aligned | consistent | modality gap |\n|---|---|---|---|---|")
     for name in seeds[0]:
         cells = []
@@ -80,7 +86,7 @@ def main(
             cells.append(f"{values.mean():.1f} ± {values.std(ddof=1) if len(values) > 1 else 0:.1f}")
         print(f"| {name} | {' | '.join(cells)} |")
     if output:
-        output.write_text(json.dumps(dict(zip(checkpoints, seeds, strict=True)), indent=2) + "\n", encoding="utf-8")
+        output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

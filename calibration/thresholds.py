@@ -17,8 +17,8 @@ from mosear.model.modeling import Mosear
 from mosear.model.reallocation import Reallocation
 from mosear.model.scoring import score
 
-RATES = (0.05, 0.1, 0.2, 0.3, 0.5)
-THRESHOLDS = (0.35, 0.5, 0.65, 0.8)
+RATES = (0.05, 0.075, 0.1, 0.15, 0.2)
+THRESHOLDS = (0.35, 0.5)
 
 
 @dataclass(frozen=True)
