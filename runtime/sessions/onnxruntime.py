@@ -44,6 +44,8 @@ class OnnxRuntime:
         onnxruntime.set_default_logger_severity(severity)
         self._options = onnxruntime.SessionOptions()
         self._options.log_severity_level = severity
+        # Vision, audio and decoder take turns: a pool that spins while another works takes its cores away.
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             self._options.intra_op_num_threads = threads
             self._options.inter_op_num_threads = 1
