@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import copy
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Cache, DynamicCache
 
 from mosear.model.attention import Telemetry
 from mosear.model.configuration import MosearConfig
@@ -174,21 +175,54 @@ class Mosear(nn.Module):
         """Token ids of each label word as it follows the prompt."""
         return [self.tokenizer.encode(f" {label}", add_special_tokens=False).ids for label in self.config.labels]
 
+    def step(self, embeds: Tensor, modality: Tensor, position_ids: Tensor, cache: Cache) -> Tensor:
+        """One forward on a KV cache, as a device decodes: reallocation selects its heads on this forward's last row.
+
+        Args:
+            embeds: [B, S, D], the new tokens.
+            modality: int64 [B, T], past and new tokens.
+            position_ids: int64 [B, S].
+            cache: holds the T - S past tokens; the new ones are added.
+
+        Returns:
+            [B, V], the logits behind the last token.
+        """
+        self.token_modality.value = modality[:, modality.shape[1] - embeds.shape[1] :]
+        return self.decoder(
+            inputs_embeds=embeds,
+            attention_mask=(modality >= 0).long(),
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=True,
+            key_modality=modality,
+            reallocation=self.reallocation,
+            logits_to_keep=1,
+        ).logits[:, -1]
+
     @torch.no_grad()
     def label_log_probabilities(
         self, transcripts: list[str | None], visual: Tensor | None, audio: Tensor | None
     ) -> Tensor:
-        """Log-probability of every label as the answer, each scored by a whole forward of its own.
+        """Log-probability of every label as the answer, token by token behind the prompt.
 
         Returns:
             float32 [B, labels]: the sum of the log-probabilities of the label's tokens.
         """
+        prompt = self.sequence(transcripts, "emotion", visual, audio)
+        shared = DynamicCache()
+        first = self.step(self.embed(prompt), prompt.modality, prompt.position_ids, shared).float().log_softmax(-1)
         columns = []
         for ids in self.label_token_ids():
-            sequence = self.sequence(transcripts, "emotion", visual, audio, [ids] * len(transcripts))
-            logits = self.forward(sequence, keep=len(ids) + 1)[:, :-1].float().log_softmax(-1)
-            target = torch.tensor(ids)[None, :, None].expand(len(transcripts), -1, 1)
-            columns.append(logits.gather(-1, target)[..., 0].sum(-1))
+            total = first[:, ids[0]]
+            cache = copy.deepcopy(shared) if len(ids) > 1 else shared
+            modality, positions = prompt.modality, prompt.position_ids[:, -1:]
+            for token, following in itertools.pairwise(ids):
+                given = torch.full((len(transcripts), 1), token)
+                modality = torch.cat([modality, torch.full_like(given, int(Modality.TEXT))], dim=1)
+                positions = positions + 1
+                logits = self.step(self.decoder.get_input_embeddings()(given), modality, positions, cache)
+                total = total + logits.float().log_softmax(-1)[:, following]
+            columns.append(total)
         return torch.stack(columns, dim=-1)
 
 
@@ -206,10 +240,3 @@ def _left_pad(
         modality[index, start:] = kinds
         positions[index, start:] = np.arange(len(row))
     return ids, modality, positions
-
-
-def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
-    """Jensen-Shannon divergence of distributions over the last axis, base 2, in [0, 1]."""
-    middle = ((p + q) / 2).clamp_min(1e-12)
-    parts = [(d * (d.clamp_min(1e-12) / middle).log()).sum(-1) for d in (p, q)]
-    return (parts[0] + parts[1]) / (2 * math.log(2))

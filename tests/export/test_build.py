@@ -45,7 +45,7 @@ def copy(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_bundle_agrees_with_pytorch_on_sixty_clips(reference_bundle: Callable[[str], Path]) -> None:
-    """Label scores of the bundle against whole-sequence scoring by transformers, experts unmerged, probability form."""
+    """Label scores of the bundle against scoring by transformers, experts unmerged, probability form."""
     model = load_checkpoint("reference")
     gates = Calibration.load(REFERENCE, checkpoint_hash(REFERENCE)).gates
     pipeline = Pipeline(Bundle.open(reference_bundle("fp32")), threads=1)

@@ -98,18 +98,8 @@ def greedy(model: Any, sequence: Any, limit: int = 200) -> str:
     embeds, modality, positions = model.embed(sequence), sequence.modality, sequence.position_ids
     end, tokens = model.tokenizer.token_to_id("</s>"), []
     while len(tokens) < limit:
-        model.token_modality.value = modality[:, -embeds.shape[1] :]
-        logits = model.decoder(
-            inputs_embeds=embeds,
-            attention_mask=(modality >= 0).long(),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            key_modality=modality,
-            reallocation=model.reallocation,
-            logits_to_keep=1,
-        ).logits
-        token = int(logits[0, -1].argmax())
+        logits = model.step(embeds, modality, positions, cache)
+        token = int(logits[0].argmax())
         if token == end:
             break
         tokens.append(token)
