@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,21 +13,7 @@ from mosear.model.data import Windows
 from mosear.model.encoders import VisionEncoder
 from mosear.model.mixed_precision import training_mode
 from mosear.model.modeling import Mosear
-
-Report = Callable[[str, float, str], None]
-"""Called with the stage's name, the fraction done and a short text."""
-
-
-def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """A tenth of the steps to warm up, then a cosine down to nothing."""
-    warm = max(1, steps // 10)
-
-    def factor(step: int) -> float:
-        return (
-            (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-        )
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+from mosear.model.optimization import Report, minimize
 
 
 def augment(frames: Tensor, generator: torch.Generator) -> Tensor:
@@ -126,20 +111,13 @@ def _fit(
 ) -> None:
     count = len(task.targets)
     batch = min(batch, count)
-    optimizer = torch.optim.AdamW(task.parameters, lr=learning_rate, weight_decay=0.02, betas=(0.9, 0.98))
-    steps = max(1, int(count / batch * epochs))
-    schedule = warm_cosine(optimizer, steps)
-    average = 0.0
-    for step in range(steps):
+
+    def draw() -> tuple[Tensor, Tensor]:
         loss = loss_of(np.sort(rng.choice(count, batch, replace=False)))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(task.parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        average = float(loss.detach()) if step == 0 else 0.98 * average + 0.02 * float(loss.detach())
-        if step % 20 == 0 or step == steps - 1:
-            report(stage, (step + 1) / steps, f"loss {average:.3f}")
+        return loss, loss
+
+    steps = max(1, int(count / batch * epochs))
+    minimize(stage, task.parameters, draw, steps, learning_rate, 0.02, report)
 
 
 def pretrain_encoders(

@@ -17,7 +17,7 @@ from mosear.model.data import Windows
 from mosear.model.experts import balance_loss
 from mosear.model.mixed_precision import training_mode
 from mosear.model.modeling import Mosear, Sequence
-from mosear.model.pretraining import Report, warm_cosine
+from mosear.model.optimization import Report, minimize
 from mosear.model.text import EOS
 from mosear.runtime.errors import BadInput
 
@@ -120,31 +120,15 @@ def train_stage(
     parameters = [p for p in model.parameters() if p.requires_grad]
     reallocation, model.reallocation = model.reallocation, None
     with training_mode(model.decoder, bfloat16):
-        _run(name, model, examples, stage, parameters, report)
+        minimize(
+            name, parameters, lambda: _losses(model, *examples.draw()), stage.steps, stage.learning_rate, 0.01, report
+        )
     model.reallocation = reallocation
     model.eval()
 
 
-def _run(
-    name: str, model: Mosear, examples: _Examples, stage: Stage, parameters: list[nn.Parameter], report: Report
-) -> None:
-    optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
-    schedule = warm_cosine(optimizer, stage.steps)
-    average = 0.0
-    for step in range(stage.steps):
-        loss, total = _losses(model, *examples.draw())
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        average = loss if step == 0 else 0.98 * average + 0.02 * loss
-        if step % 20 == 0 or step == stage.steps - 1:
-            report(name, (step + 1) / stage.steps, f"loss {average:.3f}")
-
-
-def _losses(model: Mosear, sequence: Sequence, targets: Tensor) -> tuple[float, Tensor]:
-    """Next-token loss of the answers, as a figure; and what is minimized."""
+def _losses(model: Mosear, sequence: Sequence, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Next-token loss of the answers; and what is minimized."""
     first = int((targets >= 0).any(0).nonzero().min())
     gates: dict[str, Tensor] = {}
     model.token_modality.gates = gates
@@ -152,5 +136,5 @@ def _losses(model: Mosear, sequence: Sequence, targets: Tensor) -> tuple[float, 
     model.token_modality.gates = None
     loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets[:, first:].flatten(), ignore_index=-100)
     if not gates or model.config.mose is None:
-        return float(loss.detach()), loss
-    return float(loss.detach()), loss + model.config.mose.balance * balance_loss(gates, sequence.modality)
+        return loss, loss
+    return loss, loss + model.config.mose.balance * balance_loss(gates, sequence.modality)

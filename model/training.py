@@ -18,7 +18,8 @@ from mosear.model.configuration import CONFIG_FILE, MosearConfig
 from mosear.model.data import Windows
 from mosear.model.mixed_precision import has_fast_bfloat16
 from mosear.model.modeling import Mosear
-from mosear.model.pretraining import Report, encode_all, pretrain_encoders
+from mosear.model.optimization import Report
+from mosear.model.pretraining import encode_all, pretrain_encoders
 from mosear.model.publish import check_replaceable, published
 from mosear.model.stages import Stage, train_stage
 from mosear.model.text import train_tokenizer
