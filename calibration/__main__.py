@@ -1,61 +1,62 @@
-"""``python -m mosear.calibration CHECKPOINT --data ARRAYS``: thresholds, gates, temperature."""
+"""``python -m mosear.calibration CHECKPOINT --data CLIPS``: calibrate a checkpoint in place."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
+from rich.progress import Progress as Bars
 from rich.table import Table
 
-from mosear.calibration.gates import measure_gates
-from mosear.calibration.record import Calibration, files_hash
-from mosear.calibration.temperature import fit_temperature
-from mosear.calibration.thresholds import Trial, choose_reallocation
+from mosear.calibration.encoding import Progress
+from mosear.calibration.quantization import METHODS
+from mosear.calibration.record import Calibration
+from mosear.calibration.run import calibrate_clips, ranges_of
+from mosear.calibration.windows import select_windows
 from mosear.model.checkpoint import checkpoint_hash, load_checkpoint, resolve
-from mosear.model.data import FRAMES, LABELS_TABLE, SAMPLES, Windows
-from mosear.model.pretraining import encode_all
-from mosear.model.scoring import score
+from mosear.model.configuration import MosearConfig
 from mosear.runtime.errors import MosearError, report
 
 
-def calibrate(folder: Path, data: Path, source: str, max_audio_loss: float) -> list[Trial]:
-    """Calibrate a checkpoint in place: reallocation into its config.json, the rest into its calibration files.
+def calibrate_in_place(
+    folder: Path, data: Path, source: str, max_audio_loss: float, with_ranges: bool, progress: Progress
+) -> Calibration:
+    """Calibrate a checkpoint on all windows of ``data``: reallocation into its config.json, the rest beside it.
 
-    Args:
-        folder: the checkpoint.
-        data: validation windows that training never saw.
-        source: one line that says what they are.
-        max_audio_loss: bound on the loss of accuracy on audio-aligned clips, 0 to 1.
-
-    Returns:
-        The settings of reallocation that were tried.
+    A checkpoint on its way to being published carries its own setting; any other keeps its files, and its calibration
+    in a folder of its own (``mosear-export calibrate``).
     """
-    model, windows = load_checkpoint(folder), Windows.open(data)
-    encoded = encode_all(model, windows, lambda stage, fraction, note: None)
-    transcripts: list[str | None] = [str(text) or None for text in windows.table["transcript"]]
-    true = windows.label_ids("label", model.config.labels)
-    chosen, trials = choose_reallocation(
-        model, transcripts, encoded, true, windows.table["subset"], max_audio_loss=max_audio_loss
-    )
-    model.reallocation = chosen
-    gates = measure_gates(model, transcripts, encoded)
-    temperature = fit_temperature(score(model, transcripts, encoded)[0].numpy(), true)
-    replace(model.config, reallocation=chosen).save(folder)
-    Calibration(
-        checkpoint_sha256=checkpoint_hash(folder),
-        clips=len(windows),
-        clips_sha256=files_hash([data / name for name in (FRAMES, SAMPLES, LABELS_TABLE)]),
+    record = calibrate_clips(
+        folder,
+        data,
+        count=None,
+        max_audio_loss=max_audio_loss,
+        methods=METHODS if with_ranges else None,
         source=source,
-        temperature=temperature,
-        gates=gates,
-        trials=[trial.row() for trial in trials],
-    ).save(folder)
-    return trials
+        progress=progress,
+    )
+    config = MosearConfig.load(folder)
+    dataclasses.replace(config, reallocation=record.reallocation_for(config)).save(folder)
+    record = dataclasses.replace(record, checkpoint_sha256=checkpoint_hash(folder))
+    record.save(folder)
+    return record
+
+
+def add_ranges(folder: Path, data: Path, output: Path, progress: Progress) -> Calibration:
+    """Measure ranges and leave all else of a checkpoint's calibration as it is; the result goes to ``output``."""
+    record = Calibration.load(folder, checkpoint_hash(folder))
+    model = load_checkpoint(folder)
+    model.reallocation = record.reallocation_for(model.config)
+    selection = select_windows(model.config, data, None, seed=0)
+    ranges, ranges_from = ranges_of(model, record.gates, selection, METHODS, progress)
+    record = dataclasses.replace(record, ranges=ranges, ranges_from=ranges_from)
+    record.save(output)
+    return record
 
 
 app = typer.Typer(add_completion=False)
@@ -64,23 +65,56 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     checkpoint: Annotated[str, typer.Argument(help="a checkpoint's folder; changed in place")],
-    data: Annotated[Path, typer.Option(help="labelled windows that training never saw")],
+    data: Annotated[Path, typer.Option(help="labelled windows (arrays, or clips) that training never saw")],
     source: Annotated[str, typer.Option(help="one line that says what they are")] = "synthetic conflict set",
     max_audio_loss: Annotated[float, typer.Option(min=0, max=1, help="bound on audio-aligned loss")] = 0.01,
+    ranges: Annotated[bool, typer.Option(help="measure activation ranges and weight scales too")] = True,
+    only_ranges: Annotated[bool, typer.Option("--only-ranges", help="measure these, keep all else as it is")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="with --only-ranges: where to write, not in place")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 2,
 ) -> None:
-    """Choose reallocation's rate and threshold, measure the gates, fit the temperature."""
+    """Choose reallocation's rate and threshold, measure gates and ranges, fit the temperature."""
+    torch.set_num_threads(threads)
     try:
-        torch.set_num_threads(threads)
-        trials = calibrate(resolve(checkpoint), data, source, max_audio_loss)
+        folder = resolve(checkpoint)
+        with Bars(console=Console(stderr=True)) as bars:
+            progress = _progress(bars)
+            if only_ranges:
+                record = add_ranges(folder, data, output or folder, progress)
+            else:
+                record = calibrate_in_place(folder, data, source, max_audio_loss, ranges, progress)
     except MosearError as error:
         report(error)
         sys.exit(error.exit_code)
-    columns = list(trials[0].row())
-    table = Table(*columns, title="reallocation on validation clips (rate 0: off)")
-    for trial in trials:
-        table.add_row(*(f"{trial.row()[name]:.3f}" for name in columns))
-    Console().print(table)
+    _print(record)
+
+
+def _progress(bars: Bars) -> Progress:
+    tasks: dict[str, int] = {}
+
+    def progress(stage: str, fraction: float) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=1.0)
+        bars.update(tasks[stage], completed=fraction)  # type: ignore[arg-type]
+
+    return progress
+
+
+def _print(record: Calibration) -> None:
+    console = Console()
+    if record.trials:
+        columns = list(record.trials[0])
+        table = Table(*columns, title="reallocation on validation clips (rate 0: off)")
+        for trial in record.trials:
+            table.add_row(*(f"{trial[name]:.3f}" for name in columns))
+        console.print(table)
+    console.print(
+        f"{record.clips} clips, temperature {record.temperature:.3f}, ranges of {len(record.ranges or {})} modules"
+    )
+    for note in record.notes:
+        console.print(f"note: {note}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mosear.model.configuration import EXPERTS
+from mosear.model.experts import MoseLinear
 from mosear.model.modeling import Mosear
 from mosear.runtime.modality import Modality
 
@@ -60,3 +62,32 @@ def measure_gates(
     mean = {path: (total / count) for path, total in first.items()}
     variance = {path: (second[path] / count - mean[path].square()).clamp_min(0) for path in second}
     return GateStatistics({p: t.float() for p, t in mean.items()}, {p: t.float() for p, t in variance.items()})
+
+
+def merged_weight(module: MoseLinear, gates: Tensor) -> Tensor:
+    """The weight of a module whose experts have constant gates: W + (alpha / r) Σ_e g_e B_e A_e.
+
+    Args:
+        module: the experts on one linear module.
+        gates: [3], in the order of ``EXPERTS``.
+
+    Returns:
+        float64 [out, in].
+    """
+    weight = module.base_layer.weight.double()
+    for name, gate in zip(EXPERTS, gates.double(), strict=True):
+        a = module.lora_A["shared" if module.mose.share_a else name].double()
+        weight = weight + (module.mose.alpha / module.mose.r) * gate * module.lora_B[name].double() @ a
+    return weight
+
+
+@torch.no_grad()
+def hold_gates(model: Mosear, gates: GateStatistics) -> None:
+    """Change ``model`` in place into its merged form: base weights W*, experts only for what visual rows add.
+
+    Afterwards ``base_layer`` of each expert module holds the very weight that a merged bundle quantizes.
+    """
+    for path, module in model.experts.items():
+        visual, other = gates.mean[path]
+        module.base_layer.weight.copy_(merged_weight(module, other))
+        module.fixed_gates = torch.stack([visual - other, torch.zeros_like(other)])

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 
 from mosear.calibration.record import Calibration
-from mosear.export.clips import Example, folder_examples, preprocessing_of, synthetic_examples
-from mosear.export.graphs.decoder import export_decoder
-from mosear.export.graphs.encoders import export_audio, export_vision
-from mosear.export.lowering.onnxruntime import lower
-from mosear.export.lowering.weights import save_decoder
-from mosear.export.merge import merge
-from mosear.export.quantize import quantize_int8
-from mosear.export.targets import Target
-from mosear.export.verify import Report, verify
-from mosear.model.checkpoint import TOKENIZER, checkpoint_hash, load_checkpoint
+from mosear.export.backends import BACKENDS
+from mosear.export.checks.divergence import divergence_checks, mose_divergence
+from mosear.export.checks.prompts import prompt_feeds
+from mosear.export.checks.record import LayerRow, SensitivityRow
+from mosear.export.checks.sensitivity import Part as Measured
+from mosear.export.checks.sensitivity import by_cost, encoder_sensitivity, sensitivity
+from mosear.export.clips import Example, folder_examples, synthetic_examples
+from mosear.export.engine import compile_engines
+from mosear.export.experts import Experts
+from mosear.export.layer_check import check_layers
+from mosear.export.lowering.weights import AUDIO, DECODE, LABELS, PREFILL, VISION, WEIGHTS, save_sharing_weights
+from mosear.export.manifest import EMBEDDING, make_manifest
+from mosear.export.parts import Part, Parts, make_parts
+from mosear.export.plan import Plan
+from mosear.export.report.page import page
+from mosear.export.report.write import write_report
+from mosear.export.resources import END_TO_END, check_room, estimate
+from mosear.export.verify import Report, verify, verify_layers
+from mosear.model.checkpoint import TOKENIZER, checkpoint_hash, load_checkpoint, map_checkpoint
 from mosear.model.configuration import MosearConfig
 from mosear.model.modeling import Mosear
-from mosear.model.publish import check_replaceable, published
-from mosear.model.text import EOS
-from mosear.runtime import manifest as contract
+from mosear.model.publish import published
 from mosear.runtime.bundle import file_entry
 from mosear.runtime.errors import BadInput, CheckFailed
 from mosear.runtime.manifest import MANIFEST_NAME, Manifest, write_manifest
 
-EMBEDDING = "embedding.npy"
+REPORT = "report.html"
+SENSITIVITY_WINDOWS = 32
+_CONSTANT_GATES = 1e-8
 Progress = Callable[[str, float], None]
 
 
@@ -49,32 +50,22 @@ class VerificationFailed(CheckFailed):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything that decides what a build makes.
+class Source:
+    """A checkpoint, opened.
 
     Attributes:
-        checkpoint: folder of the checkpoint.
-        output: the bundle's folder.
-        target: the device class.
-        precision: one of the target's.
-        mose: ``merged`` (constant gates, no experts in the decode graph) or ``dynamic`` (gates in the graph, exact).
-        capacity: length of the static KV cache, tokens.
-        clips: folder of clips to verify on, or None for the synthetic set.
-        examples: how many synthetic windows to verify on.
-        intended_use: what the bundle is for; goes into the manifest.
-        threads: CPU threads while verifying.
+        mapped: the model with its weights on disk.
+        whole: the model in float32, or None when it is too large for that.
+        calibration: what was learnt about it from clips.
+        sha256: its hash.
+        examples: windows to check on.
     """
 
-    checkpoint: Path
-    output: Path
-    target: Target
-    precision: str
-    mose: str
-    capacity: int
-    clips: Path | None
-    examples: int
-    intended_use: str
-    threads: int
+    mapped: Mosear
+    whole: Mosear | None
+    calibration: Calibration
+    sha256: str
+    examples: list[Example]
 
 
 def build(plan: Plan, progress: Progress) -> Report:
@@ -89,179 +80,198 @@ def build(plan: Plan, progress: Progress) -> Report:
 
     Raises:
         BadInput: the checkpoint or the clips can't be used, or the output would overwrite something else.
-        VerificationFailed: the bundle differs too much from the model; nothing is left but the report it carries.
-        Failed: the disk is full.
+        UsageError: the recipe asks for what the checkpoint or the target does not have.
+        VerificationFailed: the bundle differs too much from the model. The report is left beside ``plan.output``.
+        Failed: there is too little memory or disk.
     """
-    progress("load", 0.0)
-    model = load_checkpoint(plan.checkpoint)
-    sha256 = checkpoint_hash(plan.checkpoint)
-    calibration = Calibration.load(plan.checkpoint, sha256)
-    examples = _examples(plan, model)
-    progress("load", 1.0)
+    source = open_source(plan, progress)
+    experts = choose_experts(plan, source, progress)
+    gates = source.calibration.gates if experts.mode == "merged" else None
     with published(plan.output, MANIFEST_NAME) as folder:
-        _write_graphs(plan, model, calibration, folder, progress)
-        manifest = _manifest(plan, model, calibration, sha256, folder)
+        parts = make_parts(
+            source.mapped, gates, source.calibration.ranges, plan.recipe, plan.target, plan.recipe.capacity, progress
+        )
+        save(parts, source.mapped, folder, progress)
+        manifest = make_manifest(plan, source.mapped, source.calibration, source.sha256, parts, experts, folder)
         write_manifest(folder, manifest)
-        gates = calibration.gates if plan.mose == "merged" else None
-        report = verify(folder, model, gates, examples, plan.threads, lambda done: progress("verify", done))
+        report = _check(plan, source, experts, parts, folder, progress)
         if not report.passed:
-            raise _failed(plan, report)
-        write_manifest(folder, manifest.model_copy(update={"verification": report.as_dict()}))
+            write_report(*report_files(plan.output), report)
+            raise _failed(plan, experts, report)
+        if plan.engines:
+            manifest = _with_engines(plan, manifest, folder, progress)
+        (folder / REPORT).write_text(page(report), encoding="utf-8")
+        files = manifest.files | {REPORT: file_entry(folder / REPORT)}
+        write_manifest(folder, manifest.model_copy(update={"files": files, "verification": report.as_dict()}))
+    for path in report_files(plan.output):
+        path.unlink(missing_ok=True)
     return report
 
 
-def describe(plan: Plan) -> dict[str, Any]:
-    """What ``build`` would do, from files alone: nothing is loaded, nothing written.
-
-    Raises:
-        BadInput: the checkpoint has no usable configuration or weights, or the output would overwrite something else.
-    """
+def open_source(plan: Plan, progress: Progress) -> Source:
+    """Open the checkpoint, after a look at whether there is room for the build."""
     config = MosearConfig.load(plan.checkpoint)
-    check_replaceable(plan.output, MANIFEST_NAME)
-    stored = sum(path.stat().st_size for path in plan.checkpoint.rglob("*.safetensors"))
-    size = stored // (4 if plan.precision == "int8" else 1)
-    return {
-        "checkpoint": str(plan.checkpoint),
-        "model": f"{config.vision['model_type']} + {config.audio['model_type']} + {config.decoder['model_type']}",
-        "output": str(plan.output),
-        "target": plan.target.name,
-        "backend": plan.target.backend,
-        "precision": plan.precision,
-        "mose": plan.mose if config.mose else "none",
-        "reallocation": None if config.reallocation is None else dataclasses.asdict(config.reallocation),
-        "kv_cache_tokens": plan.capacity,
-        "verify_on": str(plan.clips) if plan.clips else f"{plan.examples} synthetic windows",
-        "intended_use": plan.intended_use,
-        "weights_bytes_about": size,
-        # Torch, transformers and the exporter take most of it: the reference build peaked at 720 MB with 11 MB stored.
-        "memory_bytes_about": 4 * stored + 675_000_000,
-    }
-
-
-def _examples(plan: Plan, model: Mosear) -> list[Example]:
-    examples = synthetic_examples(model.config, plan.examples) if plan.clips is None else folder_examples(
-        model.config, plan.clips
-    )  # fmt: skip
+    needs = estimate(plan.checkpoint, config, plan.recipe, plan.target, plan.threads)
+    check_room(needs, plan.output.absolute().parent)
+    progress("load", 0.0)
+    mapped = map_checkpoint(plan.checkpoint)
+    progress("load", 0.3)
+    sha256 = checkpoint_hash(plan.checkpoint)
+    calibration = Calibration.load(plan.calibration, sha256)
+    reallocation = plan.recipe.reallocation_of(calibration.reallocation_for(config))
+    progress("load", 0.6)
+    whole = load_checkpoint(plan.checkpoint) if needs.checks == END_TO_END else None
+    mapped.reallocation = reallocation
+    if whole is not None:
+        whole.reallocation = reallocation
+    checks = plan.recipe.checks
+    examples = (
+        synthetic_examples(config, checks.examples if whole is not None else 1)
+        if checks.clips is None
+        else folder_examples(config, checks.clips)
+    )
     if not examples:
         raise BadInput("there are no clips to verify on", "give --clips a folder whose labels.csv lists some")
-    return examples
+    progress("load", 1.0)
+    return Source(mapped, whole, calibration, sha256, examples)
 
 
-def _write_graphs(plan: Plan, model: Mosear, calibration: Calibration, folder: Path, progress: Progress) -> None:
-    with _quiet_exporter():
-        progress("vision graph", 0.0)
-        vision = export_vision(model)
-        progress("vision graph", 1.0)
-        progress("audio graph", 0.0)
-        audio = export_audio(model)
-        progress("audio graph", 1.0)
-        progress("decoder graphs", 0.0)
-        merged = plan.mose == "merged" and bool(model.experts)
-        decoder = merge(model, calibration.gates) if merged else model.decoder
-        prefill = lower(export_decoder(decoder, reallocation=model.reallocation), "prefill")
-        progress("decoder graphs", 0.5)
-        decode = lower(export_decoder(decoder, reallocation=model.reallocation, low_rank=False), "decode")
-        progress("decoder graphs", 1.0)
-    graphs = {"vision": vision, "audio": audio, "prefill": prefill, "decode": decode}
-    if plan.precision == "int8":
-        for done, name in enumerate(graphs, 1):
-            graphs[name] = quantize_int8(graphs[name])
-            progress("quantize", done / len(graphs))
-    onnx.save(graphs["vision"], folder / "vision.onnx")
-    onnx.save(graphs["audio"], folder / "audio.onnx")
-    save_decoder(graphs["prefill"], graphs["decode"], folder)
-    np.save(folder / EMBEDDING, model.decoder.get_input_embeddings().weight.detach().float().numpy())
+def choose_experts(plan: Plan, source: Source, progress: Progress) -> Experts:
+    """Merged or dynamic: what the recipe says, or what the divergence of the two allows."""
+    wanted = plan.recipe.mose.mode
+    if not source.mapped.experts:
+        return Experts("none", "the checkpoint has no experts")
+    gates = source.calibration.gates
+    divergence = None
+    if source.whole is not None and wanted != "dynamic":
+        progress("experts", 0.0)
+        divergence = mose_divergence(
+            source.whole,
+            gates,
+            source.examples,
+            temperature=source.calibration.temperature,
+            progress=lambda done: progress("experts", done),
+        )
+    if wanted != "auto":
+        return Experts(wanted, "as asked", divergence)
+    if divergence is None:
+        worst = max(float(variance.max()) for variance in gates.variance.values())
+        if worst <= _CONSTANT_GATES:
+            return Experts("merged", "the calibrated gates do not vary, so merging is exact")
+        return Experts(
+            "dynamic", f"the model is too large to compare here, and its gates vary (variance up to {worst:.2g})"
+        )
+    checks = divergence_checks(divergence, plan.tolerances)
+    figures = f"label agreement {divergence.label_agreement:.4f}, KL {divergence.label_kl:.2g}"
+    if all(check.passed for check in checks):
+        return Experts("merged", f"merged keeps to its tolerances ({figures})", divergence)
+    return Experts("dynamic", f"merged would not keep to its tolerances ({figures})", divergence)
+
+
+def save(parts: Parts, model: Mosear, folder: Path, progress: Progress) -> None:
+    """Write graphs, weights, embedding and tokenizer; each weight is made, written and dropped."""
+    for name, part in ((VISION, parts.vision), (AUDIO, parts.audio)):
+        save_sharing_weights({name: part.graph}, part.stored, folder, f"{Path(name).stem}.weights")
+    graphs = {PREFILL: parts.prefill.graph}
+    if parts.decode is not parts.prefill:
+        graphs[DECODE] = parts.decode.graph
+    if parts.labels is not None:
+        graphs[LABELS] = parts.labels.graph
+    save_sharing_weights(graphs, parts.decoder_weights, folder, WEIGHTS, lambda done: progress("weights", done))
+    table = model.decoder.get_input_embeddings().weight.detach()
+    stored = np.lib.format.open_memmap(
+        folder / EMBEDDING, mode="w+", dtype=np.float16 if parts.half else np.float32, shape=tuple(table.shape)
+    )
+    rows = max(1, (32 << 20) // (4 * table.shape[1]))
+    for start in range(0, len(table), rows):
+        stored[start : start + rows] = table[start : start + rows].float().numpy()
+    stored.flush()
     model.tokenizer.save(str(folder / TOKENIZER))
 
 
-def _manifest(plan: Plan, model: Mosear, calibration: Calibration, sha256: str, folder: Path) -> Manifest:
-    config, decoder = model.config, model.decoder.config
-    head_dim = getattr(decoder, "head_dim", None) or decoder.hidden_size // decoder.num_attention_heads
-    reallocation = model.reallocation
-    end = model.tokenizer.token_to_id(EOS)
-    return Manifest(
-        name=config.name,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        tool_version=version("mosear"),
-        checkpoint=contract.Checkpoint(name=config.name, sha256=sha256),
-        target=plan.target.name,
-        backend=plan.target.backend,
-        precision=plan.precision,
-        files={path.name: file_entry(path) for path in sorted(folder.iterdir())},
-        graphs=contract.Graphs(
-            vision="vision.onnx", audio="audio.onnx", prefill="decoder_prefill.onnx", decode="decoder_decode.onnx"
-        ),
-        embedding=EMBEDDING,
-        tokenizer=TOKENIZER,
-        preprocessing=preprocessing_of(config),
-        decoder=contract.Decoder(
-            layers=decoder.num_hidden_layers,
-            hidden_size=decoder.hidden_size,
-            heads=decoder.num_attention_heads,
-            kv_heads=decoder.num_key_value_heads,
-            head_dim=head_dim,
-            vocab_size=decoder.vocab_size,
-            capacity=min(plan.capacity, decoder.max_position_embeddings),
-            eos_token_ids=[] if end is None else [end],
-        ),
-        tokens=contract.Tokens(visual=model.visual_tokens, audio=config.audio_tokens),
-        prompt=config.prompt,
-        labels=[
-            contract.Label(name=name, token_ids=ids)
-            for name, ids in zip(config.labels, model.label_token_ids(), strict=True)
-        ],
-        mose=_mose(plan, model, calibration),
-        reallocation=None
-        if reallocation is None
-        else contract.Reallocation(
-            rate=reallocation.rate,
-            threshold=reallocation.threshold,
-            rows=reallocation.rows,
-            layers=reallocation.active_layers(decoder.num_hidden_layers),
-        ),
-        temperature=calibration.temperature,
-        calibration=contract.Calibration(
-            sha256=calibration.clips_sha256, clips=calibration.clips, source=calibration.source
-        ),
-        licences=list(config.licences),
-        intended_use=plan.intended_use,
-        notice=config.notice,
+def report_files(output: Path) -> tuple[Path, Path]:
+    """Where a build that failed its checks leaves its report: the page and its JSON, beside its output."""
+    return output.with_name(f"{output.name}.report.html"), output.with_name(f"{output.name}.report.json")
+
+
+def _check(plan: Plan, source: Source, experts: Experts, parts: Parts, folder: Path, progress: Progress) -> Report:
+    gates = source.calibration.gates if experts.mode == "merged" else None
+    model = source.whole or source.mapped
+    rows: list[LayerRow] = check_layers(
+        model, gates, folder / PREFILL, source.examples[0], plan.recipe.capacity, lambda done: progress("layers", done)
+    )
+    progress("layers", 1.0)
+    statistics = source.calibration.gates if experts.mode != "none" else None
+    if source.whole is None:
+        return verify_layers(
+            folder, rows, tolerances=plan.tolerances, precisions=plan.checked_precisions, statistics=statistics
+        )
+    return verify(
+        folder,
+        source.whole,
+        gates,
+        source.examples,
+        plan.threads,
+        lambda done: progress("verify", done),
+        tolerances=plan.tolerances,
+        precisions=plan.checked_precisions,
+        statistics=statistics,
+        divergence=experts.divergence,
+        sensitivity=_sensitivity(plan, source.whole, source, parts, progress) if plan.recipe.checks.sensitivity else (),
+        layers=rows,
     )
 
 
-def _mose(plan: Plan, model: Mosear, calibration: Calibration) -> dict[str, Any] | None:
-    if model.config.mose is None:
-        return None
-    gates = calibration.gates
-    return {
-        "mode": plan.mose,
-        "r": model.config.mose.r,
-        "alpha": model.config.mose.alpha,
-        "share_a": model.config.mose.share_a,
-        "target_modules": list(model.config.mose.target_modules),
-        "gate_mean": {path: tensor.tolist() for path, tensor in gates.mean.items()},
-        "gate_variance": {path: tensor.tolist() for path, tensor in gates.variance.items()},
-    }
+def _sensitivity(
+    plan: Plan, whole: Mosear, source: Source, parts: Parts, progress: Progress
+) -> Sequence[SensitivityRow]:
+    examples, ranges = source.examples[:SENSITIVITY_WINDOWS], source.calibration.ranges
+    quantize = BACKENDS[plan.target.backend].quantize
+    progress("sensitivity", 0.0)
+    feeds = [prompt_feeds(whole, [example]) for example in examples]
+    labels = [ids[0] for ids in whole.label_token_ids()]
+
+    def measured(part: Part) -> Measured:
+        return Measured(part.lowered, part.weights, part.formats)
+
+    rows = sensitivity(
+        parts.prefill.lowered,
+        parts.prefill.weights,
+        parts.prefill.formats,
+        quantize,
+        feeds,
+        labels,
+        ranges=ranges,
+        threads=plan.threads,
+        progress=lambda done: progress("sensitivity", 0.8 * done),
+    )
+    for name, part in (("vision", parts.vision), ("audio", parts.audio)):
+        rows += encoder_sensitivity(
+            name,
+            measured(part),
+            measured(parts.prefill),
+            quantize,
+            whole,
+            examples,
+            ranges=ranges,
+            threads=plan.threads,
+        )
+    progress("sensitivity", 1.0)
+    return by_cost(rows)
 
 
-def _failed(plan: Plan, report: Report) -> VerificationFailed:
+def _with_engines(plan: Plan, manifest: Manifest, folder: Path, progress: Progress) -> Manifest:
+    engines = compile_engines(folder, manifest, plan.engines, progress)
+    files = {engine.file: file_entry(folder / engine.file) for engine in engines}
+    return manifest.model_copy(update={"engines": engines, "files": manifest.files | files})
+
+
+def _failed(plan: Plan, experts: Experts, report: Report) -> VerificationFailed:
     failed = [check for check in report.checks if not check.passed]
-    worst = "; ".join(f"{c.name}: {c.measured:.4g}, must be {c.relation} {c.tolerance:g}" for c in failed)
-    remedy = "try --mose dynamic" if plan.mose == "merged" else "use a higher --precision"
-    return VerificationFailed(f"the bundle differs from the model: {worst}", remedy, report)
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Keep torch's exporter from filling the terminal with notes that no user of a build can act on."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+    worst = "; ".join(f"{c.name}: {c.measured:.4g}, must be {c.relation} {c.bound:.4g}" for c in failed)
+    of_experts = experts.mode == "merged" and any(check.component == "experts" for check in failed)
+    remedy = (
+        "try --mose dynamic" if of_experts else "use a higher --precision, or keep the worst layers in a higher one"
+    )
+    shown, _ = report_files(plan.output)
+    return VerificationFailed(f"the bundle differs from the model: {worst}", f"{remedy}; see {shown}", report)

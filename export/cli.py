@@ -1,7 +1,8 @@
-"""``mosear-export``: build, inspect, verify and list targets."""
+"""``mosear-export``: build, calibrate, engine, inspect, verify and list targets."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import sys
@@ -16,8 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from mosear.export.intended_use import DEFAULT_USE, check_intended_use
-from mosear.export.targets import TARGETS, find_target
+from mosear.export.targets import TARGETS
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.errors import Failed, MosearError, UsageError, report
 
@@ -64,13 +64,34 @@ def _errors(debug: bool) -> Iterator[None]:
 def build(
     checkpoint: Annotated[str, typer.Argument(help="a checkpoint's folder, or `reference`: the one that ships")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder of the bundle; replaced only by a good build")],
-    target: Annotated[str, typer.Option(envvar="MOSEAR_TARGET", help="see `mosear-export targets`")] = "cpu",
+    recipe: Annotated[
+        str | None, typer.Option(envvar="MOSEAR_RECIPE", help="a YAML file, or the name of one that ships")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(envvar="MOSEAR_TARGET", help="see `mosear-export targets`, or a YAML file [cpu]")
+    ] = None,
     precision: Annotated[str | None, typer.Option(envvar="MOSEAR_PRECISION", help="one of the target's")] = None,
-    mose: Annotated[str, typer.Option(help="merged: constant gates, no cost in decoding; dynamic: exact")] = "merged",
-    capacity: Annotated[int, typer.Option(min=64, help="length of the KV cache, tokens")] = 512,
+    mose: Annotated[
+        str | None, typer.Option(help="merged: constant gates; dynamic: exact; auto: merged if close enough [auto]")
+    ] = None,
+    max_kl: Annotated[float | None, typer.Option(help="auto merges up to this KL from dynamic, nats")] = None,
+    min_agreement: Annotated[float | None, typer.Option(help="auto merges from this label agreement on")] = None,
+    rank: Annotated[int | None, typer.Option(help="truncate the visual low-rank term to this rank by SVD")] = None,
+    reallocation: Annotated[str | None, typer.Option(help="checkpoint: as it has it; off [checkpoint]")] = None,
+    lm_head: Annotated[
+        str | None, typer.Option(help="labels: also a graph that projects onto the label words only [full]")
+    ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="folder of a calibration [the checkpoint's own]")] = None,
+    capacity: Annotated[int | None, typer.Option(help="length of the KV cache, tokens [512]")] = None,
     clips: Annotated[Path | None, typer.Option(help="verify on this folder's clips (labels.csv)")] = None,
-    examples: Annotated[int, typer.Option(min=18, help="synthetic clips to verify on, without --clips")] = 300,
-    intended_use: Annotated[str, typer.Option(help="what the bundle is for; recorded in it")] = DEFAULT_USE,
+    examples: Annotated[int | None, typer.Option(help="synthetic clips to verify on, without --clips [300]")] = None,
+    sensitivity: Annotated[
+        bool | None, typer.Option("--sensitivity/--no-sensitivity", help="measure what each layer alone costs")
+    ] = None,
+    engines: Annotated[
+        bool, typer.Option("--engines/--no-engines", help="for an rtx target: compile its engines here")
+    ] = True,
+    intended_use: Annotated[str | None, typer.Option(help="what the bundle is for; recorded in it")] = None,
     use_reason: Annotated[str | None, typer.Option(help="medical or safety reason for workplace or education")] = None,
     threads: ThreadsOption = 2,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and do nothing")] = False,
@@ -80,26 +101,31 @@ def build(
     """Build and verify a bundle; the last line on stdout is its path."""
     with _errors(debug):
         from mosear.export import build as builder
-        from mosear.model.checkpoint import resolve
+        from mosear.export.plan import describe, make_plan
+        from mosear.export.recipe import Recipe
+        from mosear.export.recipe_files import find_recipe, override
 
-        chosen, resolved_precision = find_target(target, precision)
-        if mose not in ("merged", "dynamic"):
-            raise UsageError(f"--mose {mose!r} is unknown", "use merged or dynamic")
-        use = check_intended_use(intended_use, use_reason)
-        plan = builder.Plan(
-            checkpoint=resolve(checkpoint),
-            output=output,
-            target=chosen,
-            precision=resolved_precision,
+        chosen = override(
+            find_recipe(recipe) if recipe else Recipe(),
+            target=target,
+            precision=precision,
             mose=mose,
+            max_kl=max_kl,
+            min_agreement=min_agreement,
+            rank=rank,
+            reallocation=reallocation,
+            lm_head=lm_head,
+            calibration=calibration,
             capacity=capacity,
             clips=clips,
             examples=examples,
-            intended_use=use,
-            threads=threads,
+            sensitivity=sensitivity,
+            intended_use=intended_use,
+            use_reason=use_reason,
         )
+        plan = make_plan(checkpoint, output, chosen, threads, engines)
         if dry_run:
-            _print_plan(builder.describe(plan), as_json)
+            _print_plan(describe(plan), as_json)
             return
         failed: builder.VerificationFailed | None = None
         try:
@@ -112,6 +138,64 @@ def build(
             raise failed
         if not as_json:
             print(output)
+
+
+@app.command()
+def calibrate(
+    checkpoint: Annotated[str, typer.Argument(help="a checkpoint's folder, or `reference`")],
+    clips: Annotated[Path, typer.Argument(help="folder of clips (labels.csv) or of arrays")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for the two files")],
+    count: Annotated[int, typer.Option(min=16, help="clips to draw at most")] = 512,
+    seed: Annotated[int, typer.Option(min=0, help="of the draw")] = 0,
+    max_audio_loss: Annotated[float, typer.Option(min=0, max=1, help="bound on audio-aligned loss")] = 0.01,
+    ranges: Annotated[
+        bool, typer.Option("--ranges/--no-ranges", help="measure ranges and scales (needs the extra `calibration`)")
+    ] = True,
+    threads: ThreadsOption = 2,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Learn from clips what a build needs; the last line on stdout is the folder."""
+    with _errors(debug):
+        import torch
+
+        from mosear.calibration.quantization import METHODS
+        from mosear.calibration.run import calibrate_clips
+        from mosear.model.checkpoint import resolve
+
+        torch.set_num_threads(threads)
+        with _stages() as progress:
+            record = calibrate_clips(
+                resolve(checkpoint),
+                clips,
+                count=count,
+                seed=seed,
+                max_audio_loss=max_audio_loss,
+                methods=METHODS if ranges else None,
+                progress=progress,
+            )
+        record.save(output)
+        for note in record.notes:
+            print(f"note: {note}", file=sys.stderr)
+        print((output / "calibration.json").read_text(encoding="utf-8") if as_json else output)
+
+
+@app.command()
+def engine(
+    bundle: Annotated[Path, typer.Argument(help="a bundle for a jetson or rtx target")],
+    compute_capability: Annotated[
+        list[str] | None,
+        typer.Option(help="build for this GPU, e.g. 8.9 (repeatable; rtx only) [the one that is here]"),
+    ] = None,
+    debug: DebugFlag = False,
+) -> None:
+    """Compile a bundle's graphs into engines, on the device that runs them; the last line on stdout is the bundle."""
+    with _errors(debug):
+        from mosear.export.engine import add_engines
+
+        with _stages() as progress:
+            add_engines(Bundle.open(bundle), tuple(compute_capability or ()), progress)
+        print(bundle)
 
 
 @app.command()
@@ -185,14 +269,16 @@ def targets(as_json: JsonFlag = False) -> None:
     """List the targets that a bundle can be built for."""
     if as_json:
         rows: list[dict[str, Any]] = [
-            {"name": t.name, "backend": t.backend, "precisions": t.precisions, "description": t.description}
-            for t in TARGETS.values()
+            dataclasses.asdict(t) | {"features": sorted(t.features)} for t in TARGETS.values()
         ]
         print(json.dumps(rows, indent=2))
         return
-    table = Table("target", "backend", "precisions", "what it is")
+    table = Table("target", "backend", "precisions", "memory", "needs", "what it is")
     for t in TARGETS.values():
-        table.add_row(t.name, t.backend, ", ".join(t.precisions), t.description)
+        floor = f"TensorRT{'-RTX' if t.backend == 'tensorrt_rtx' else ''} {t.tensorrt}" if t.tensorrt else ""
+        needs = ", ".join(part for part in (floor, *(f"SM {each}" for each in t.compute_capabilities)) if part)
+        memory = "" if t.memory_gb is None else f"{t.memory_gb:g} GB"
+        table.add_row(t.name, t.backend, ", ".join(t.precisions), memory, needs, t.description)
     Console().print(table)
 
 
@@ -231,7 +317,7 @@ def _print_report(result: dict[str, Any], path: Path, as_json: bool) -> None:
 def _print_checks(result: dict[str, Any]) -> None:
     table = Table("check", "measured", "tolerance", "", title=f"parity with PyTorch on {result['examples']} windows")
     for check in result["checks"]:
-        bound = "reported" if check["tolerance"] is None else f"{check['relation']} {check['tolerance']:.4g}"
+        bound = "reported" if check["bound"] is None else f"{check['relation']} {check['bound']:.4g}"
         mark = "-" if check["tolerance"] is None else ("pass" if check["passed"] else "FAIL")
         table.add_row(check["name"], f"{check['measured']:.4g}", bound, mark)
     Console().print(table)

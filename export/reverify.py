@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mosear.calibration.record import Calibration
-from mosear.export.build import Progress
+from mosear.export.checks.identity import precisions_of
+from mosear.export.checks.reading import read_report
+from mosear.export.checks.tolerances import default_tolerances
 from mosear.export.clips import folder_examples, synthetic_examples
 from mosear.export.verify import Report, verify
 from mosear.model.checkpoint import checkpoint_hash, load_checkpoint, resolve
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.errors import BadInput
 
+Progress = Callable[[str, float], None]
+
 
 def reverify(
-    bundle: Bundle, checkpoint: str, clips: Path | None, examples: int, threads: int, progress: Progress
+    bundle: Bundle,
+    checkpoint: str,
+    clips: Path | None,
+    examples: int,
+    threads: int,
+    progress: Progress,
+    *,
+    tolerances: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Run a build's checks again.
+    """Run a build's checks again, with the precisions and the sensitivity that the bundle's own report states.
 
     Args:
         bundle: the opened bundle.
@@ -25,9 +38,11 @@ def reverify(
         examples: how many synthetic windows.
         threads: CPU threads of the runtime.
         progress: called with a stage's name and the fraction done.
+        tolerances: bounds by name, over the defaults of the bundle's precisions.
 
     Raises:
         BadInput: the bundle was made from another checkpoint.
+        UsageError: a tolerance has an unknown name or an impossible bound.
     """
     folder = resolve(checkpoint)
     sha256 = checkpoint_hash(folder)
@@ -36,10 +51,34 @@ def reverify(
             f"the bundle was made from checkpoint {bundle.manifest.checkpoint.sha256[:12]}, not {sha256[:12]}",
             "give the checkpoint that it was made from",
         )
+    before = _before(bundle)
+    precisions = before.identity.precisions if before else precisions_of(bundle.manifest)
+    bounds = default_tolerances(precisions).override(tolerances or {})
     progress("load", 0.0)
     model = load_checkpoint(folder)
     windows = synthetic_examples(model.config, examples) if clips is None else folder_examples(model.config, clips)
+    if not windows:
+        raise BadInput("there are no clips to verify on", "give --clips a folder whose labels.csv lists some")
     progress("load", 1.0)
-    merged = (bundle.manifest.mose or {}).get("mode") == "merged"
-    gates = Calibration.load(folder, sha256).gates if merged else None
-    return verify(bundle.path, model, gates, windows, threads, lambda done: progress("verify", done))
+    experts = (bundle.manifest.mose or {}).get("mode")
+    gates = Calibration.load(folder, sha256).gates if experts else None
+    return verify(
+        bundle.path,
+        model,
+        gates if experts == "merged" else None,
+        windows,
+        threads,
+        lambda done: progress("verify", done),
+        tolerances=bounds,
+        precisions=precisions,
+        statistics=gates,
+        sensitivity=before.sensitivity if before else (),
+    )
+
+
+def _before(bundle: Bundle) -> Report | None:
+    """The report in the bundle's manifest; None where there is none, or one that another version wrote."""
+    try:
+        return read_report(bundle.manifest.verification)
+    except BadInput:
+        return None

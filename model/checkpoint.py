@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mosear.model.configuration import MosearConfig
 from mosear.model.experts import load_adapter, read_adapter_config, save_adapter
 from mosear.model.modeling import Mosear
-from mosear.model.weights import bind
+from mosear.model.shards import WEIGHTS, open_weights
+from mosear.model.weights import assign, bind, check_names, parameters_without_memory
 from mosear.runtime.errors import BadInput
 from mosear.runtime.prompt import load_tokenizer
 
-WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 ADAPTER = "adapter"
 
@@ -68,22 +68,48 @@ def load_checkpoint(checkpoint: str | Path, with_experts: bool = True) -> Mosear
     """
     folder = resolve(checkpoint)
     config = MosearConfig.load(folder)
-    tokenizer = load_tokenizer(folder / TOKENIZER)
-    model = Mosear(config, tokenizer, with_experts)
-    path = folder / WEIGHTS
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise BadInput(f"{path} can't be read: {error}", "restore the checkpoint's weights") from error
-    bind(base_state(model), state, str(path))
-    if model.experts:
-        if read_adapter_config(folder / ADAPTER) != config.mose:
-            raise BadInput(
-                f"{folder / ADAPTER / 'adapter_config.json'} and the mose section of config.json disagree",
-                "use the adapter that was saved with this config.json",
-            )
-        load_adapter(model.experts, folder / ADAPTER)
+    model = Mosear(config, load_tokenizer(folder / TOKENIZER), with_experts)
+    bind(base_state(model), open_weights(folder), str(folder / WEIGHTS))
+    _load_experts(model, folder)
     return model.eval()
+
+
+def map_checkpoint(checkpoint: str | Path) -> Mosear:
+    """A checkpoint whose backbone is mapped from disk in its stored type, however large: for reading its weights.
+
+    It computes only where the stored types agree with each other. Experts are float32 and loaded.
+
+    Raises:
+        BadInput: as ``load_checkpoint``.
+    """
+    folder = resolve(checkpoint)
+    config = MosearConfig.load(folder)
+    with parameters_without_memory():
+        model = Mosear(config, load_tokenizer(folder / TOKENIZER), with_experts=False)
+    state = open_weights(folder)
+    check_names(base_state(model), state, str(folder / WEIGHTS))
+    assign(model, state)
+    assign(model.decoder, _tied(model))
+    if config.mose is not None:
+        model.add_experts(torch.float32)
+        _load_experts(model, folder)
+    return model.eval()
+
+
+def _tied(model: Mosear) -> dict[str, Tensor]:
+    tied: dict[str, str] = model.decoder.all_tied_weights_keys
+    return {target: model.decoder.get_parameter(source) for target, source in tied.items()}
+
+
+def _load_experts(model: Mosear, folder: Path) -> None:
+    if not model.experts:
+        return
+    if read_adapter_config(folder / ADAPTER) != model.config.mose:
+        raise BadInput(
+            f"{folder / ADAPTER / 'adapter_config.json'} and the mose section of config.json disagree",
+            "use the adapter that was saved with this config.json",
+        )
+    load_adapter(model.experts, folder / ADAPTER)
 
 
 def checkpoint_hash(folder: Path) -> str:

@@ -83,7 +83,10 @@ class VisionEncoder(nn.Module):
         Returns:
             [N, tokens, hidden_size].
         """
-        pixels = self.pixels(frames)
+        return self.encode(self.pixels(frames))
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Tokens [N, tokens, hidden_size] of normalized pixels [N, f, 3, H, W]."""
         hidden = self.model(pixel_values=pixels if self.is_video else pixels[:, 0]).last_hidden_state
         return torch.matmul(self.get_buffer("pool"), hidden[:, self.leading :])
 

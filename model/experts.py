@@ -56,15 +56,18 @@ class MoseLinear(nn.Module):
         mose: rank, scale, gate temperature and whether A is shared.
         modality: the holder that tells which rows are visual.
         path: the module's path in the decoder, under which its gates are recorded.
+        dtype: of the experts; the base's when left out.
     """
 
-    def __init__(self, base: nn.Linear, mose: Mose, modality: TokenModality, path: str) -> None:
+    def __init__(
+        self, base: nn.Linear, mose: Mose, modality: TokenModality, path: str, dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         self.path = path
         self.base_layer = base
         self.mose = mose
         self.modality = modality
-        reference = base.weight
+        reference = base.weight if dtype is None else base.weight.new_empty(0, dtype=dtype)
         shape = (mose.r, base.in_features)
 
         def a_matrix() -> nn.Parameter:
@@ -110,8 +113,16 @@ class MoseLinear(nn.Module):
         return self.base_layer(x) + (self.mose.alpha / self.mose.r) * nn.functional.linear(mixed, up)
 
 
-def inject(decoder: nn.Module, mose: Mose, modality: TokenModality) -> dict[str, MoseLinear]:
+def inject(
+    decoder: nn.Module, mose: Mose, modality: TokenModality, dtype: torch.dtype | None = None
+) -> dict[str, MoseLinear]:
     """Put experts on every target module of ``decoder`` and freeze all other parameters.
+
+    Args:
+        decoder: changed in place.
+        mose: which modules, and how.
+        modality: the holder that all experts read.
+        dtype: of the experts; each base module's when left out.
 
     Returns:
         The expert modules by the path of the module they adapt.
@@ -126,7 +137,7 @@ def inject(decoder: nn.Module, mose: Mose, modality: TokenModality) -> dict[str,
     for path, module in list(decoder.named_modules()):
         parent_path, _, leaf = path.rpartition(".")
         if leaf in mose.target_modules and isinstance(module, nn.Linear):
-            expert = MoseLinear(module, mose, modality, path)
+            expert = MoseLinear(module, mose, modality, path, dtype)
             setattr(decoder.get_submodule(parent_path), leaf, expert)
             found[path] = expert
             unmatched.discard(leaf)

@@ -83,11 +83,11 @@ class Mosear(nn.Module):
         if config.mose is not None and with_experts:
             self.add_experts()
 
-    def add_experts(self) -> None:
+    def add_experts(self, dtype: torch.dtype | None = None) -> None:
         """Put fresh experts on the decoder and freeze it; with B = 0 the outputs don't change."""
         if self.config.mose is None:
             raise BadInput("the configuration has no mose section", "add one")
-        self.experts = inject(self.decoder, self.config.mose, self.token_modality)
+        self.experts = inject(self.decoder, self.config.mose, self.token_modality, dtype)
 
     @property
     def visual_tokens(self) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mosear.runtime.errors import BadInput
 
@@ -13,11 +16,11 @@ def _shown(names: list[str], limit: int = 6) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def bind(parameters: dict[str, Tensor], state: dict[str, Tensor], source: str) -> None:
-    """Copy ``state`` into ``parameters``, which must have the same names and shapes.
+def check_names(parameters: dict[str, Tensor], state: dict[str, Tensor], source: str) -> None:
+    """Refuse saved tensors that do not have the very names and shapes of the model's.
 
     Args:
-        parameters: the model's tensors by name; changed in place, or not at all when something does not fit.
+        parameters: the model's tensors by name.
         state: the saved tensors by name.
         source: what to call the file in an error.
 
@@ -41,6 +44,35 @@ def bind(parameters: dict[str, Tensor], state: dict[str, Tensor], source: str) -
             f"{source} does not fit the configuration: {'; '.join(problems)}",
             "use the weights that were saved with this config.json",
         )
+
+
+def bind(parameters: dict[str, Tensor], state: dict[str, Tensor], source: str) -> None:
+    """Copy ``state`` into ``parameters``, or change nothing when something does not fit; see `check_names`."""
+    check_names(parameters, state, source)
     with torch.no_grad():
         for name, tensor in parameters.items():
             tensor.copy_(state[name])
+
+
+@contextlib.contextmanager
+def parameters_without_memory() -> Iterator[None]:
+    """Modules made inside the block have their parameters on the meta device; buffers are real."""
+    register = nn.Module.register_parameter
+
+    def register_on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None:
+            parameter = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+        register(module, name, parameter)
+
+    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def assign(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Make each tensor of ``state`` the parameter of its path in ``module``, in its own type and without a copy."""
+    for path, tensor in state.items():
+        parent, _, leaf = path.rpartition(".")
+        module.get_submodule(parent)._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)

@@ -14,8 +14,8 @@ from mosear.runtime.errors import BadInput
 from mosear.runtime.manifest import MANIFEST_NAME, SCHEMA_VERSION, FileEntry, Manifest
 from mosear.runtime.prompt import load_tokenizer
 
-SUPPORTED = {"onnxruntime": ("cpu", "cuda")}
-"""The targets that this runtime can run, by backend."""
+SUPPORTED = ("onnxruntime", "standard", "tensorrt", "tensorrt_rtx")
+"""The backends that this runtime can run."""
 
 _AGAIN = "copy the whole bundle again from where it was built, or build it again"
 _BLOCK = 1 << 20
@@ -56,7 +56,7 @@ class Bundle:
         return self.path / name
 
     def embedding(self) -> np.ndarray:
-        """The token embeddings, float32 [V, D], mapped from disk and not loaded.
+        """The token embeddings, float32 or float16 [V, D], mapped from disk and not loaded.
 
         Raises:
             BadInput: the file is no array of that type and shape.
@@ -68,8 +68,8 @@ class Bundle:
         except (OSError, ValueError, EOFError) as error:
             raise BadInput(f"{path} is not an array ({error})", _AGAIN) from error
         wanted = (decoder.vocab_size, decoder.hidden_size)
-        if getattr(table, "shape", None) != wanted or table.dtype != np.float32:
-            raise BadInput(f"{path} is not float32 {list(wanted)}", _AGAIN)
+        if getattr(table, "shape", None) != wanted or table.dtype not in (np.float32, np.float16):
+            raise BadInput(f"{path} is not float32 or float16 {list(wanted)}", _AGAIN)
         return table
 
     def tokenizer(self) -> Tokenizer:
@@ -135,16 +135,10 @@ def _first(error: ValidationError) -> str:
 
 
 def _check_supported(folder: Path, manifest: Manifest) -> None:
-    targets = SUPPORTED.get(manifest.backend)
-    if targets is None:
+    if manifest.backend not in SUPPORTED:
         raise BadInput(
             f"{folder} was built for the backend {manifest.backend}, which this mosear can't run",
-            f"build it again for one of: {', '.join(target for each in SUPPORTED.values() for target in each)}",
-        )
-    if manifest.target not in targets:
-        raise BadInput(
-            f"{folder} was built for the target {manifest.target}, which this mosear can't run",
-            f"build it again for one of: {', '.join(targets)}",
+            "upgrade mosear, or build the bundle again for the target cpu",
         )
 
 

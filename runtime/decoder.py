@@ -63,15 +63,19 @@ class Decoder:
         session: runs the graphs and owns the KV cache.
         shape: from the manifest.
         embedding: float32 [V, D], the token embeddings.
+        columns: the tokens that the K columns of a prefill's logits stand for; None when K = V, all of them.
     """
 
-    def __init__(self, session: DecoderSession, shape: Shape, embedding: np.ndarray) -> None:
+    def __init__(
+        self, session: DecoderSession, shape: Shape, embedding: np.ndarray, columns: Sequence[int] | None = None
+    ) -> None:
         self._session = session
         self._shape = shape
         self._embedding = embedding
+        self._column = None if columns is None else {token: place for place, token in enumerate(columns)}
 
     def prefill(self, rows: PromptRows, reserve: int = 0) -> Arrays:
-        """Run the prompts; the cache then holds them. Logits are float32 [B, 1, V].
+        """Run the prompts; the cache then holds them. Logits are float32 [B, 1, K].
 
         Args:
             rows: the prompts.
@@ -93,16 +97,20 @@ class Decoder:
     def score_labels(self, rows: PromptRows, logits: np.ndarray, labels: Sequence[Label]) -> np.ndarray:
         """Log-probability of each label after each prompt, float64 [B, L].
 
+        Where the prefill has logits for the labels' first tokens alone, the first token's probability is among them,
+        and not in the whole vocabulary. This adds one number to all labels of a row, so labels compare as ever.
+
         A label of one token is read off the logits of the prefill. The others go on from its cache, all of them in
         one batch, each fed its own tokens.
 
         Args:
             rows: the prompts that the cache holds.
-            logits: [B, 1, V] of their prefill.
+            logits: [B, 1, K] of their prefill.
             labels: from the manifest.
         """
         first = log_softmax(logits[:, -1])
-        scores = np.stack([first[:, label.token_ids[0]] for label in labels], axis=1)
+        begin = [label.token_ids[0] for label in labels]
+        scores = first[:, begin if self._column is None else [self._column[token] for token in begin]]
         long = [index for index, label in enumerate(labels) if len(label.token_ids) > 1]
         if not long:
             return scores
@@ -125,7 +133,12 @@ class Decoder:
         Args:
             rows: one prompt (B = 1); it is run here.
             max_tokens: at most so many.
+
+        Raises:
+            ValueError: the prefill has no logits for the whole vocabulary.
         """
+        if self._column is not None:
+            raise ValueError("text can't be generated from the logits of labels alone")
         logits = self.prefill(rows)["logits"]
         modality = rows.modality
         length = modality.shape[1]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mosear.runtime.engines.entry import EngineFile
 from mosear.runtime.prompt import Prompt
 
 SCHEMA_VERSION: Final = 1
@@ -35,12 +36,19 @@ class FileEntry(_Strict):
 
 
 class Graphs(_Strict):
-    """File names of the graphs."""
+    """File names of the graphs.
+
+    Attributes:
+        vision, audio: the encoders.
+        prefill, decode: the decoder.
+        labels: prefill whose logits are those of ``label_tokens`` alone; None when there is none.
+    """
 
     vision: str
     audio: str
     prefill: str
     decode: str
+    labels: str | None = None
 
 
 class Preprocessing(_Strict):
@@ -127,7 +135,11 @@ class Calibration(_Strict):
 
 
 class Manifest(_Strict):
-    """The whole manifest. File names are relative, with forward slashes, and stay inside the bundle."""
+    """The whole manifest. File names are relative, with forward slashes, and stay inside the bundle.
+
+    ``provider`` is ONNX Runtime's; ``compute_capability`` and ``tensorrt_version`` say what the graphs are for.
+    ``label_tokens`` are the tokens that the columns of the logits of ``graphs.labels`` stand for.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str
@@ -136,9 +148,11 @@ class Manifest(_Strict):
     checkpoint: Checkpoint
     target: str
     backend: str
+    provider: Literal["cpu", "cuda"] | None = None
     precision: str
     compute_capability: str | None = None
     tensorrt_version: str | None = None
+    engines: list[EngineFile] = Field(default_factory=list)
     files: dict[str, FileEntry]
     graphs: Graphs
     embedding: str
@@ -148,6 +162,7 @@ class Manifest(_Strict):
     tokens: Tokens
     prompt: Prompt
     labels: Annotated[list[Label], Field(min_length=2)]
+    label_tokens: list[Annotated[int, Field(ge=0)]] | None = None
     mose: dict[str, Any] | None = None
     reallocation: Reallocation | None = None
     temperature: Annotated[float, Field(gt=0)]
@@ -161,7 +176,10 @@ class Manifest(_Strict):
     def _consistent(self) -> "Manifest":
         for name in self.files:
             check_file_name(name)
-        named = [*self.graphs.model_dump().values(), self.embedding, self.tokenizer]
+        named = [*self.graphs.model_dump(exclude_none=True).values(), self.embedding, self.tokenizer]
+        named += [engine.file for engine in self.engines]
+        if {engine.graph for engine in self.engines} - set(named):
+            raise ValueError("an engine belongs to no graph")
         missing = sorted({name for name in named if name not in self.files})
         if missing:
             raise ValueError(f"used but not listed under files: {', '.join(missing)}")
@@ -170,6 +188,12 @@ class Manifest(_Strict):
             raise ValueError("a label stands twice")
         if any(token >= self.decoder.vocab_size for label in self.labels for token in label.token_ids):
             raise ValueError("a label's token lies outside the vocabulary")
+        if (self.graphs.labels is None) != (self.label_tokens is None):
+            raise ValueError("a graph of labels and label_tokens go together")
+        if self.label_tokens is not None:
+            first = {label.token_ids[0] for label in self.labels}
+            if set(self.label_tokens) != first or len(self.label_tokens) != len(first):
+                raise ValueError("label_tokens must be the first tokens of the labels, each once")
         if self.reallocation and any(layer >= self.decoder.layers for layer in self.reallocation.layers):
             raise ValueError("a reallocating layer lies outside the decoder")
         if "emotion" not in self.prompt.tasks:

@@ -7,7 +7,9 @@ import numpy as np
 
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.decoder import Decoder, PromptRows, lay_rows, reserve_for
+from mosear.runtime.engines.library import PACKAGES
 from mosear.runtime.errors import BadInput, UsageError
+from mosear.runtime.manifest import Manifest
 from mosear.runtime.modality import Modality
 from mosear.runtime.prompt import assemble
 from mosear.runtime.results import UNKNOWN, Emotion
@@ -26,8 +28,8 @@ class Prefill:
 
     Attributes:
         rows: what each row sees: ``all``, ``visual``, ``audio``; only ``all`` when a modality is missing.
-        logits: float32 [B, V] behind the prompt.
-        label_log_probs: float64 [B, L], in the order of the manifest's labels.
+        logits: float32 [B, K] behind the prompt, a column for each of ``Pipeline.logit_tokens``.
+        label_log_probs: float64 [B, L], in the order of the manifest's labels; see ``Decoder.score_labels``.
         audio_share: float32 [B, R, H], or None when the graph does not report it (so also below).
         selected: float32 [B, R, H], 1 where the head was reallocated.
         modality_mass: float32 [B, R, H, 3] on text, visual and audio keys, before reallocation.
@@ -57,6 +59,11 @@ class Pipeline:
         threads: CPU threads; the library's choice when left out.
         provider: ``cpu`` or ``cuda``; what the bundle was built for when left out.
         debug: let the inference library print its warnings.
+        whole_vocabulary: score labels on the logits of all tokens, although the bundle has a graph of labels.
+
+    Attributes:
+        labels: names of the labels.
+        logit_tokens: the tokens that logits are for; None means the whole vocabulary.
 
     Raises:
         BadInput: a file of the bundle can't be loaded.
@@ -64,7 +71,12 @@ class Pipeline:
     """
 
     def __init__(
-        self, bundle: Bundle, threads: int | None = None, provider: str | None = None, debug: bool = False
+        self,
+        bundle: Bundle,
+        threads: int | None = None,
+        provider: str | None = None,
+        debug: bool = False,
+        whole_vocabulary: bool = False,
     ) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
@@ -72,13 +84,19 @@ class Pipeline:
         self._manifest = manifest
         self._tokenizer = bundle.tokenizer()
         self._embedding = bundle.embedding()
-        backend = open_backend(manifest, threads, provider or manifest.target, debug)
+        backend = open_backend(manifest, threads, provider or _provider_of(manifest), debug)
         self._vision = backend.session(bundle.file(manifest.graphs.vision))
         self._audio = backend.session(bundle.file(manifest.graphs.audio))
-        session = backend.decoder(
-            bundle.file(manifest.graphs.prefill), bundle.file(manifest.graphs.decode), manifest.decoder
-        )
-        self._decoder = Decoder(session, manifest.decoder, self._embedding)
+        self.logit_tokens = None if whole_vocabulary else manifest.label_tokens
+        self._backend = backend
+        self._scorer = self._open_decoder(self.logit_tokens)
+        self._writer = None if self.logit_tokens else self._scorer
+
+    def _open_decoder(self, columns: list[int] | None) -> Decoder:
+        graphs, shape = self._manifest.graphs, self._manifest.decoder
+        prefill = graphs.labels if columns and graphs.labels else graphs.prefill
+        session = self._backend.decoder(self.bundle.file(prefill), self.bundle.file(graphs.decode), shape)
+        return Decoder(session, shape, self._embedding, columns)
 
     def check_can_reason(self) -> None:
         """Raise UsageError when the model has no task for giving reasons."""
@@ -103,10 +121,10 @@ class Pipeline:
         audio = self._hear(window)
         clock.lap("audio")
         rows, names = self._rows(window, visual, audio, EMOTION_TASK)
-        outputs = self._decoder.prefill(rows, reserve_for(self._manifest.labels))
+        outputs = self._scorer.prefill(rows, reserve_for(self._manifest.labels))
         clock.lap("prefill")
         self._check_telemetry(outputs)
-        log_probs = self._decoder.score_labels(rows, outputs["logits"], self._manifest.labels)
+        log_probs = self._scorer.score_labels(rows, outputs["logits"], self._manifest.labels)
         clock.lap("labels")
         return Prefill(
             rows=names,
@@ -245,8 +263,14 @@ class Pipeline:
         return lay_rows(token_ids, modality, self._embedding, media, shown), names
 
     def _reason(self, window: Window, prefill: Prefill) -> str:
+        if self._writer is None:
+            self._writer = self._open_decoder(None)
         rows, _ = self._rows(window, prefill.visual_embeds, prefill.audio_embeds, REASON_TASK)
-        return self._tokenizer.decode(list(self._decoder.generate(rows, REASON_TOKENS))).strip()
+        return self._tokenizer.decode(list(self._writer.generate(rows, REASON_TOKENS))).strip()
+
+
+def _provider_of(manifest: Manifest) -> str:
+    return manifest.provider or ("cuda" if manifest.backend in PACKAGES else "cpu")
 
 
 class _Clock:

@@ -8,28 +8,33 @@ B batch, S present tokens, P past tokens, T = P + S, L layers, R reallocating la
        audio_share, selected [B, R, Hq], modality_mass [B, R, Hq, 3]
 
 The attention mask is made in the graph: key j is visible to row i when ``j <= P + i`` and ``key_modality[j] >= 0``.
+The value that enters layer l is called ``hidden_{l}``, and ``hidden_{L}`` is what leaves the last one: lowerings keep
+these names, so that any backend's decoder can be tapped there.
+
 Weights are initializers under the names of the torch parameters; the weight of a linear module is stored transposed,
-[in, out], as MatMul wants it. The table of token embeddings stays outside, unless it is also the output projection.
+[in, out], as MatMul wants it. The table of token embeddings stays outside.
 """
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from onnx import ModelProto, numpy_helper
+from numpy.typing import NDArray
+from onnx import ModelProto
 from torch import Tensor, nn
 
-from mosear.export.graphs.low_rank import VisualLowRankLinear
-from mosear.export.ops.attention_reallocation import DOMAIN, ONNX_ATTENTION, OPSET, VERSION, function
+from mosear.export.graphs.signatures import GraphSignature, decoder_signature
+from mosear.export.graphs.text_only import text_only
+from mosear.export.graphs.tracing import Structure, trace
+from mosear.export.ops.attention_reallocation import DOMAIN, ONNX_ATTENTION, VERSION, function
+from mosear.export.tensors import Weight, Weights, attach, float_weight, is_placeholder
 from mosear.model.attention import Telemetry
 from mosear.model.experts import TokenModality
 from mosear.model.reallocation import MASKED, Reallocation
 
-TELEMETRY = ("audio_share", "selected", "modality_mass")
 _WRAPPED = "decoder"
 
 
@@ -72,20 +77,37 @@ class ExportableDecoder(nn.Module):
         for holder in self.holders:
             holder.value = key_modality[:, keys - rows :]
         cache, telemetry = ExplicitCache(past), Telemetry()
-        logits = self.decoder(
-            inputs_embeds=inputs_embeds,
-            attention_mask=mask,
-            position_ids=position_ids,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-            key_modality=key_modality,
-            reallocation=self.reallocation,
-            telemetry=telemetry,
-        ).logits
+        with _watched(self.decoder) as hidden:
+            logits = self.decoder(
+                inputs_embeds=inputs_embeds,
+                attention_mask=mask,
+                position_ids=position_ids,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+                key_modality=key_modality,
+                reallocation=self.reallocation,
+                telemetry=telemetry,
+            ).logits
         present = [tensor for layer in sorted(cache.present) for tensor in cache.present[layer]]
         seen = [telemetry.audio_share, telemetry.selected, telemetry.modality_mass] if telemetry.layers else []
-        return logits, *present, *seen
+        return logits, *present, *seen, *hidden
+
+
+@contextlib.contextmanager
+def _watched(decoder: Any) -> Iterator[list[Tensor]]:
+    """What leaves each layer during the forward inside the block."""
+    hidden: list[Tensor] = []
+
+    def leave(module: nn.Module, given: Any, result: Any) -> None:
+        hidden.append(result[0] if isinstance(result, tuple) else result)
+
+    handles = [layer.register_forward_hook(leave) for layer in decoder.get_decoder().layers]
+    try:
+        yield hidden
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def token_modality_holders(decoder: nn.Module) -> list[TokenModality]:
@@ -94,15 +116,12 @@ def token_modality_holders(decoder: nn.Module) -> list[TokenModality]:
     return list({id(holder): holder for holder in holders if isinstance(holder, TokenModality)}.values())
 
 
-def export_decoder(
-    decoder: nn.Module, *, reallocation: Reallocation | None = None, low_rank: bool = True
-) -> ModelProto:
-    """Export a transformers causal language model.
+def trace_decoder(decoder: nn.Module, *, reallocation: Reallocation | None = None) -> Structure:
+    """The canonical graph of a transformers causal language model, without weights.
 
-    decoder: the model, float32 and on the CPU. Its projections may be `VisualLowRankLinear`, or modules that read the
-        row modality from a `TokenModality`.
+    decoder: the model, on the CPU; only the names and shapes of its parameters matter. Its projections may be
+        `VisualLowRankLinear`, or modules that read the row modality from a `TokenModality`.
     reallocation: what to reallocate; None gives a graph of plain attention without telemetry.
-    low_rank: False leaves the visual low-rank terms out, for the graph that only ever sees text rows.
 
     Raises ValueError for a decoder with sliding-window or otherwise special layers, or for a layer that is not there.
     """
@@ -113,128 +132,94 @@ def export_decoder(
     layers = config.num_hidden_layers
     active = [] if reallocation is None else reallocation.active_layers(layers)
     wrapper = ExportableDecoder(decoder, reallocation if active else None).eval()
-    inputs, outputs = _names(layers, bool(active))
-    with _exporting(decoder, low_rank), torch.no_grad():
-        program: Any = torch.onnx.export(
-            wrapper,
-            _example(config, decoder),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=inputs,
-            output_names=outputs,
-            dynamic_shapes=_dynamic_shapes(layers),
-            verbose=False,
+    signature = decoder_signature(config, len(active))
+    hidden = [f"hidden_{place}" for place in range(1, layers + 1)]
+    with _exporting(decoder):
+        example = _nested(
+            [torch.zeros(given.example_shape(), dtype=getattr(torch, given.dtype)) for given in signature.inputs]
         )
-    model = program.model_proto
-    _name_weights(model, wrapper)
-    _name_dimensions(model)
-    _strip_traces(model)
+        dynamic = _nested([dict.fromkeys(given.dynamic_axes, torch.export.Dim.DYNAMIC) for given in signature.inputs])
+        structure = trace(wrapper, example, signature.input_names, signature.output_names + hidden, dynamic)
+    model = structure.graph
+    _hide_taps(model, hidden)
+    for tensor in model.graph.initializer:
+        tensor.name = tensor.name.removeprefix(f"{_WRAPPED}.")
+    for node in model.graph.node:
+        node.input[:] = [name.removeprefix(f"{_WRAPPED}.") for name in node.input]
+    _name_dimensions(model, signature)
     if reallocation is not None and active:
         model.functions.append(function(reallocation.rows))
         if DOMAIN not in {opset.domain for opset in model.opset_import}:
             model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, VERSION))
-    return model
+    return Structure(model, frozenset(name.removeprefix(f"{_WRAPPED}.") for name in structure.transposed))
+
+
+def decoder_weights(decoder: nn.Module, structure: Structure) -> Weights:
+    """The weights of ``structure`` as float32, each read from ``decoder``'s parameter of its name when it is wanted."""
+    parameters = dict(decoder.named_parameters(remove_duplicate=False))
+
+    def weight(name: str, shape: tuple[int, ...]) -> Weight:
+        turned = name in structure.transposed
+        return float_weight(shape, lambda: _array(parameters[name], turned))
+
+    return {
+        tensor.name: weight(tensor.name, tuple(tensor.dims))
+        for tensor in structure.graph.graph.initializer
+        if is_placeholder(tensor)
+    }
+
+
+def _array(parameter: Tensor, turned: bool) -> NDArray[np.float32]:
+    values = parameter.detach()
+    return (values.T if turned else values).float().contiguous().numpy()
+
+
+def export_decoder(
+    decoder: nn.Module, *, reallocation: Reallocation | None = None, low_rank: bool = True
+) -> ModelProto:
+    """`trace_decoder` with its weights in it, ``low_rank=False`` after `text_only`: for decoders that fit in memory."""
+    structure = trace_decoder(decoder, reallocation=reallocation)
+    graph = structure.graph if low_rank else text_only(structure.graph)
+    return attach(graph, decoder_weights(decoder, structure))
+
+
+def _hide_taps(model: ModelProto, hidden: list[str]) -> None:
+    """Make the hidden states plain values again, and give the first one, the input, a name like theirs."""
+    kept = [value for value in model.graph.output if value.name not in hidden]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    for node in model.graph.node:
+        if node.op_type != "Shape":
+            node.input[:] = ["hidden_0" if name == "inputs_embeds" else name for name in node.input]
+    model.graph.node.insert(0, onnx.helper.make_node("Identity", ["inputs_embeds"], ["hidden_0"]))
 
 
 @contextlib.contextmanager
-def _exporting(decoder: Any, low_rank: bool) -> Iterator[None]:
+def _exporting(decoder: Any) -> Iterator[None]:
     """The decoder as it should be traced; everything that is changed is put back."""
     implementation, training = decoder.config._attn_implementation, decoder.training
-    terms = [module for module in decoder.modules() if isinstance(module, VisualLowRankLinear)]
-    enabled = [term.enabled for term in terms]
     held = [(holder, holder.value) for holder in token_modality_holders(decoder)]
     decoder.set_attn_implementation(ONNX_ATTENTION)
     decoder.eval()
-    for term in terms:
-        term.enabled = low_rank
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         decoder.set_attn_implementation(implementation)
         decoder.train(training)
-        for term, before in zip(terms, enabled, strict=True):
-            term.enabled = before
         for holder, value in held:
             holder.value = value
 
 
-def _example(config: Any, decoder: nn.Module) -> tuple[Any, ...]:
-    """Inputs to trace with. All sizes differ and none is 0 or 1, which the tracer would take for constants."""
-    batch, rows, past = 2, 5, 3
-    dtype = next(decoder.parameters()).dtype
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    cache = torch.zeros(batch, config.num_key_value_heads, past, head_size, dtype=dtype)
-    return (
-        torch.zeros(batch, rows, config.hidden_size, dtype=dtype),
-        torch.arange(past, past + rows).repeat(batch, 1),
-        torch.zeros(batch, past + rows, dtype=torch.int64),
-        [(cache.clone(), cache.clone()) for _ in range(config.num_hidden_layers)],
-    )
+def _nested(values: list[Any]) -> tuple[Any, ...]:
+    """One value an input → as the module takes them: the cache as a pair a layer."""
+    return *values[:3], list(zip(values[3::2], values[4::2], strict=True))
 
 
-def _dynamic_shapes(layers: int) -> tuple[Any, ...]:
-    dynamic = torch.export.Dim.DYNAMIC
-    sequence, cache = {0: dynamic, 1: dynamic}, {0: dynamic, 2: dynamic}
-    return sequence, sequence, sequence, [(cache, cache)] * layers
-
-
-def _names(layers: int, telemetry: bool) -> tuple[list[str], list[str]]:
-    cache = [f"{kind}_{layer}" for layer in range(layers) for kind in ("key", "value")]
-    inputs = ["inputs_embeds", "position_ids", "key_modality", *(f"past_{name}" for name in cache)]
-    return inputs, ["logits", *(f"present_{name}" for name in cache), *(TELEMETRY if telemetry else ())]
-
-
-def _name_weights(model: ModelProto, wrapper: nn.Module) -> None:
-    """Give every weight the name of its torch parameter; the exporter names the transposed ones itself."""
-    parameters = dict(wrapper.named_parameters(remove_duplicate=False))
-    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    renamed = {name: name.removeprefix(f"{_WRAPPED}.") for name in initializers if name in parameters}
-    for node in model.graph.node:
-        if node.op_type != "MatMul" or node.input[1] not in initializers or node.input[1] in renamed:
-            continue
-        scopes = next((entry.value for entry in node.metadata_props if entry.key == "pkg.torch.onnx.name_scopes"), "[]")
-        # From the innermost module outwards: the first parameter whose transpose is this tensor.
-        for scope in reversed([part.strip(" []'") for part in scopes.split(",")]):
-            inside = [name for name in parameters if name.startswith(f"{scope}.")] if scope else []
-            free = [name for name in inside if name.removeprefix(f"{_WRAPPED}.") not in renamed.values()]
-            match = next((n for n in free if _is_transposed(initializers[node.input[1]], parameters[n])), None)
-            if match is not None:
-                renamed[node.input[1]] = match.removeprefix(f"{_WRAPPED}.")
-                break
-    for tensor in model.graph.initializer:
-        tensor.name = renamed.get(tensor.name, tensor.name).removeprefix(f"{_WRAPPED}.")
-    names = dict(zip(initializers, (tensor.name for tensor in model.graph.initializer), strict=True))
-    for node in model.graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-
-
-def _is_transposed(tensor: onnx.TensorProto, parameter: Tensor) -> bool:
-    if list(tensor.dims) != list(parameter.shape)[::-1]:
-        return False
-    return np.array_equal(numpy_helper.to_array(tensor), parameter.detach().T.numpy())
-
-
-def _name_dimensions(model: ModelProto) -> None:
+def _name_dimensions(model: ModelProto, signature: GraphSignature) -> None:
     """Readable symbols on inputs and outputs, instead of the tracer's own."""
-    cache = {"past": "past", "present": "total"}
+    axes = {tensor.name: tensor.dynamic_axes for tensor in (*signature.inputs, *signature.outputs)}
     for value in [*model.graph.input, *model.graph.output]:
-        dimensions = value.type.tensor_type.shape.dim
-        dimensions[0].dim_param = "batch"
-        if value.name in ("inputs_embeds", "position_ids"):
-            dimensions[1].dim_param = "sequence"
-        elif value.name == "key_modality":
-            dimensions[1].dim_param = "total"
-        elif value.name.split("_")[0] in cache:
-            dimensions[2].dim_param = cache[value.name.split("_")[0]]
+        for axis, symbol in axes[value.name].items():
+            value.type.tensor_type.shape.dim[axis].dim_param = symbol
     # Intermediate shapes still speak in the tracer's symbols, and shape inference can make them again.
     del model.graph.value_info[:]
-
-
-def _strip_traces(model: ModelProto) -> None:
-    """Remove what the exporter notes on nodes: stack traces hold paths of the machine that exported."""
-    del model.graph.metadata_props[:]
-    for holder in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer]:
-        holder.ClearField("metadata_props")
-        holder.ClearField("doc_string")

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from mosear.runtime.engines.library import PACKAGES
 from mosear.runtime.errors import BadInput
 from mosear.runtime.manifest import Decoder, Manifest
 
@@ -20,7 +21,7 @@ class Session(Protocol):
 
 
 class DecoderSession(Protocol):
-    """The decoder with the KV cache that it owns: static buffers [B, Hkv, C, Dh], a pair a layer."""
+    """The decoder with its KV cache: static buffers [B, Hkv, C, Dh], or a cache that grows, a pair a layer."""
 
     def prefill(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
         """Start over with a prompt: embeddings [B, S, D], positions [B, S], modality [B, S]; all outputs but the KV."""
@@ -53,7 +54,7 @@ def open_backend(manifest: Manifest, threads: int | None = None, provider: str =
     Args:
         manifest: of the bundle.
         threads: CPU threads; the library's choice when left out.
-        provider: ``cpu`` or ``cuda``.
+        provider: ``cpu`` or ``cuda``. On ``cpu`` a bundle for TensorRT runs through ONNX Runtime: right, and slow.
         debug: let the library print its warnings.
 
     Raises:
@@ -64,4 +65,16 @@ def open_backend(manifest: Manifest, threads: int | None = None, provider: str =
         from mosear.runtime.sessions.onnxruntime import OnnxRuntime
 
         return OnnxRuntime(threads, provider, debug)
+    if manifest.backend == "standard":
+        from mosear.runtime.sessions.growing import GrowingOnnxRuntime
+
+        return GrowingOnnxRuntime(threads, provider, debug)
+    if manifest.backend in PACKAGES:
+        if provider == "cpu":
+            from mosear.runtime.sessions.without_gpu import WithoutGpu
+
+            return WithoutGpu(threads, provider, debug)
+        from mosear.runtime.sessions.tensorrt import open_tensorrt
+
+        return open_tensorrt(manifest, manifest.engines)
     raise BadInput(f"no backend {manifest.backend} here", "build the bundle again for the target cpu")

@@ -35,6 +35,7 @@ class OnnxRuntime:
         self._library = onnxruntime
         self.device = provider
         self._provider = _PROVIDERS[provider]
+        self._loaded: dict[Path, Any] = {}
         if self._provider not in onnxruntime.get_available_providers():
             raise Failed(
                 f"this ONNX Runtime was built without {self._provider}",
@@ -53,10 +54,14 @@ class OnnxRuntime:
     def load(self, path: Path) -> Any:
         """The library's own session for the graph at ``path``, on the provider that was asked for and no other.
 
+        A graph is loaded once: a session holds no state, so whoever needs the graph runs the same one.
+
         Raises:
             BadInput: the library can't load the graph.
             Failed: the provider does not start on this machine.
         """
+        if path in self._loaded:
+            return self._loaded[path]
         try:
             session = self._library.InferenceSession(str(path), self._options, providers=[self._provider])
         except Exception as error:  # the library's exceptions share no base class of their own
@@ -70,6 +75,7 @@ class OnnxRuntime:
                 f"{self._provider} does not start on this machine",
                 "check the driver and the CUDA libraries, or use --provider cpu",
             )
+        self._loaded[path] = session
         return session
 
     def session(self, path: Path) -> "OnnxSession":
@@ -96,11 +102,11 @@ class OnnxSession:
 
     def run(self, inputs: Arrays) -> Arrays:
         """Outputs by name for the inputs by name."""
-        _check_inputs(self._path, inputs, self.input_names)
+        check_inputs(self._path, inputs, self.input_names)
         try:
             outputs = self._session.run(None, inputs)
         except Exception as error:  # the library's exceptions share no base class of their own
-            raise _run_failed(self._path, error) from error
+            raise run_failed(self._path, error) from error
         return dict(zip(self.output_names, outputs, strict=True))
 
 
@@ -111,8 +117,8 @@ class OnnxDecoderSession:
         self._backend = backend
         self._shape = shape
         self._decode_path = decode
-        self._prefill = _BoundGraph(backend.load(prefill), prefill, shape)
-        self._decode: _BoundGraph | None = None
+        self._prefill = BoundGraph(backend.load(prefill), prefill, shape)
+        self._decode: BoundGraph | None = None
         self._buffers: dict[str, Any] = {}
         self._batch = 0
         self._cache: dict[str, Any] = {}
@@ -122,13 +128,13 @@ class OnnxDecoderSession:
         if self._batch != len(inputs_embeds):
             self._allocate(len(inputs_embeds))
         self._cache = self._buffers
-        return self._prefill.run(_step(inputs_embeds, position_ids, key_modality), self._cache)
+        return self._prefill.run(step_inputs(inputs_embeds, position_ids, key_modality), self._cache)
 
     def decode(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
         """Go on by one token; see ``DecoderSession``."""
         if self._decode is None:
-            self._decode = _BoundGraph(self._backend.load(self._decode_path), self._decode_path, self._shape)
-        return self._decode.run(_step(inputs_embeds, position_ids, key_modality), self._cache)
+            self._decode = BoundGraph(self._backend.load(self._decode_path), self._decode_path, self._shape)
+        return self._decode.run(step_inputs(inputs_embeds, position_ids, key_modality), self._cache)
 
     def repeat(self, times: int) -> None:
         """Widen the batch; see ``DecoderSession``."""
@@ -147,7 +153,7 @@ class OnnxDecoderSession:
         self._batch = batch
 
 
-class _BoundGraph:
+class BoundGraph:
     """A decoder graph, run with each cache buffer bound to its past input and its present output."""
 
     def __init__(self, session: Any, path: Path, shape: Decoder) -> None:
@@ -170,7 +176,7 @@ class _BoundGraph:
 
     def run(self, inputs: Arrays, cache: dict[str, Any]) -> Arrays:
         """The outputs but for the cache, which is updated in place."""
-        _check_inputs(self._path, inputs, self._input_names)
+        check_inputs(self._path, inputs, self._input_names)
         try:
             binding = self._session.io_binding()
             for name in self._input_names:
@@ -185,19 +191,19 @@ class _BoundGraph:
             values = binding.get_outputs()[: len(self._results)]
             return {name: value.numpy() for name, value in zip(self._results, values, strict=True)}
         except Exception as error:  # the library's exceptions share no base class of their own
-            raise _run_failed(self._path, error) from error
+            raise run_failed(self._path, error) from error
 
 
-def _step(inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
+def step_inputs(inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
     return {"inputs_embeds": inputs_embeds, "position_ids": position_ids, "key_modality": key_modality}
 
 
-def _check_inputs(path: Path, inputs: Arrays, names: list[str]) -> None:
+def check_inputs(path: Path, inputs: Arrays, names: list[str]) -> None:
     if set(inputs) != set(names):
         raise BadInput(
             f"{path} takes {', '.join(sorted(names))} and not {', '.join(sorted(inputs))}", "build the bundle again"
         )
 
 
-def _run_failed(path: Path, error: Exception) -> Failed:
+def run_failed(path: Path, error: Exception) -> Failed:
     return Failed(f"{path.name} failed to run ({error})", "run again with --debug, and report what it prints")

@@ -157,10 +157,13 @@ def test_failed_check_exits_with_its_code_and_leaves_no_bundle(tmp_path: Path, c
     tensors = load_file(copy / "calibration.safetensors")
     tensors = {n: torch.tensor([[40.0, 0, -39], [0, -39, 40]]) if n.endswith("mean") else t for n, t in tensors.items()}
     save_file(tensors, copy / "calibration.safetensors")
-    done = export("build", copy, "-o", tmp_path / "bundle", "--examples", 60)
+    done = export("build", copy, "-o", tmp_path / "bundle", "--examples", 60, "--mose", "merged")
     assert_two_lines(done, 4, "label agreement")
     assert "FAIL" in done.stdout
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bundle.report.html", "bundle.report.json", "checkpoint"]
+    report = json.loads((tmp_path / "bundle.report.json").read_text())
+    assert not report["passed"]
+    assert "label agreement" in (tmp_path / "bundle.report.html").read_text()
 
 
 def test_dry_run_says_what_it_would_do_and_does_nothing(tmp_path: Path, export: Export) -> None:
@@ -170,16 +173,19 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(tmp_path: Path, export: 
         "cpu",
         "onnxruntime",
         "int8",
-        "merged",
+        "auto",
     )
-    assert plan["memory_bytes_about"] > 0
+    assert min(plan[name] for name in ("bundle_bytes", "disk_bytes", "memory_bytes", "seconds")) > 0
     assert list(tmp_path.iterdir()) == []
 
 
 def test_targets_lists_cpu(export: Export) -> None:
-    listed = json.loads(export("targets", "--json").stdout)
-    assert listed[0]["name"] == "cpu"
-    assert listed[0]["precisions"] == ["fp32", "int8"]
+    listed = {row["name"]: row for row in json.loads(export("targets", "--json").stdout)}
+    assert listed["cpu"]["precisions"] == ["fp32", "int8", "int4", "mixed"]
+    assert listed["jetson-orin-nano-jp6"]["tensorrt"] == "10.3"
+    assert listed["rtx-40"]["compute_capabilities"] == ["8.9"]
+    shown = export("targets").stdout
+    assert all(name in shown for name in listed)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +195,9 @@ def test_targets_lists_cpu(export: Export) -> None:
         (("--precision", "fp4"), 2, "fp4"),
         (("--mose", "sometimes"), 2, "sometimes"),
         (("--intended-use", "workplace"), 2, "workplace"),
+        (("--recipe", "no-such"), 2, "no-such"),
+        (("--target", "rtx-20", "--precision", "fp8"), 2, "fp8"),
+        (("--target", "rtx-40", "--lm-head", "labels"), 2, "lm_head"),
         (("--clips", "nowhere"), 3, "nowhere"),
     ],
 )

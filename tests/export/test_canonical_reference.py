@@ -19,9 +19,10 @@ from onnx.reference import ReferenceEvaluator
 from mosear.calibration.gates import GateStatistics, measure_gates
 from mosear.calibration.record import Calibration
 from mosear.export.clips import synthetic_examples
-from mosear.export.graphs.decoder import TELEMETRY, export_decoder
-from mosear.export.merge import fix_gates, merge
+from mosear.export.graphs.decoder import TELEMETRY, decoder_weights, trace_decoder
+from mosear.export.merge import fix_gates, merging
 from mosear.export.ops.attention_reallocation import DOMAIN, OP_TYPE, VERSION
+from mosear.export.tensors import attach
 from mosear.model.attention import Telemetry
 from mosear.model.checkpoint import checkpoint_hash, load_checkpoint, resolve
 from mosear.model.reallocation import Reallocation
@@ -115,6 +116,13 @@ def sharpen(model: Any) -> None:
                 parameter.mul_(15)
 
 
+def canonical(model: Any, gates: GateStatistics) -> onnx.ModelProto:
+    """The merged decoder's graph with its weights in it."""
+    with merging(model, gates) as merged:
+        structure = trace_decoder(model.decoder, reallocation=model.reallocation)
+        return attach(structure.graph, decoder_weights(model.decoder, structure) | merged.weights)
+
+
 @pytest.mark.parametrize(("chosen", "layers"), [(None, [0, 1]), ((1,), [1])])
 def test_a_small_model(tiny_model: Any, chosen: tuple[int, ...] | None, layers: list[int]) -> None:
     model = tiny_model(seed=1)
@@ -128,7 +136,7 @@ def test_a_small_model(tiny_model: Any, chosen: tuple[int, ...] | None, layers: 
         visual, audio = model.visual_projector(encoded[0]), model.audio_projector(encoded[1])
     rows = Rows(transcripts, visual, audio, [None, Modality.AUDIO, Modality.VISUAL])
     wanted = pytorch(model, gates, rows)
-    graph = export_decoder(merge(model, gates), reallocation=model.reallocation)
+    graph = canonical(model, gates)
     assert_contains_the_operator(graph, layers, of=2)
     found = evaluate(graph, model, rows)
     compare(found, wanted, 1e-4)
@@ -155,7 +163,7 @@ def test_the_reference_checkpoint() -> None:
     hidden = [None, Modality.AUDIO, Modality.VISUAL] * 2
     rows = Rows([window.transcript for window in windows], visual, audio, hidden)
     assert isinstance(model.reallocation, Reallocation), "the reference checkpoint reallocates"
-    graph = export_decoder(merge(model, gates), reallocation=model.reallocation)
+    graph = canonical(model, gates)
     count = model.config.decoder["num_hidden_layers"]
     assert_contains_the_operator(graph, model.reallocation.active_layers(count), of=count)
     wanted = pytorch(model, gates, rows)

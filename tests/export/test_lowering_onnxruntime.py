@@ -22,7 +22,9 @@ from small_decoders import (
     with_settings,
 )
 
+from mosear.export.graphs.half import half_weights, to_half
 from mosear.export.lowering.onnxruntime import lower
+from mosear.export.tensors import attach, detach
 from mosear.model.reallocation import Reallocation
 
 SETTINGS = {
@@ -31,13 +33,16 @@ SETTINGS = {
     "all": Reallocation(0.9, 0.0, rows="all", layers=LAYERS),
 }
 
+BLOCKS = {"text": 3, "last": 2, "all": 4}
+"""Rows that can't change are attended to in so many blocks, some of them empty."""
+
 
 @cache
 def built(family: str, rows: str) -> dict[str, onnxruntime.InferenceSession]:
     # Only one family gets a decode graph of its own: on text rows the low-rank term is zero anyway.
     graphs = {"prefill": exported(family).graph, "decode": exported(family, low_rank=family != "qwen2").graph}
-    lowered = {phase: lower(with_settings(graph, SETTINGS[rows]), phase) for phase, graph in graphs.items()}
-    return {phase: session(model) for phase, model in lowered.items()}
+    chosen = {phase: with_settings(graph, SETTINGS[rows]) for phase, graph in graphs.items()}
+    return {phase: session(lower(graph, phase, blocks=BLOCKS[rows])) for phase, graph in chosen.items()}
 
 
 def reference_of(family: str, rows: str) -> Reference:
@@ -140,6 +145,84 @@ def test_plain_attention_is_lowered_too() -> None:
             logits_to_keep=1,
         ).logits
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", SETTINGS)
+def test_blocks_of_rows_change_nothing(rows: str) -> None:
+    graph = with_settings(exported("qwen3").graph, SETTINGS[rows])
+    feeds = feeds_of(PROMPTS, PADDED, 12)
+    found = []
+    for blocks in (1, 2, 5, 20):
+        runner = session(lower(graph, "prefill", blocks=blocks))
+        found.append(StaticCache(runner, 4, 12).run(runner, feeds))
+    for other in found[1:]:
+        for name, value in found[0].items():
+            np.testing.assert_allclose(other[name], value, atol=1e-5)
+
+
+def shapes(model: onnx.ModelProto, feeds: dict[str, torch.Tensor], *names: str) -> dict[str, tuple[int, ...]]:
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(model)
+    for name in names:
+        tapped.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    runner = session(tapped)
+    found = StaticCache(runner, 4, 12).run(runner, feeds)
+    return {name: found[name].shape for name in names}
+
+
+def test_the_last_layer_works_for_the_last_row_alone() -> None:
+    feeds = feeds_of(PROMPTS, PADDED, 12)
+    taps = [f"hidden_{layer}" for layer in range(4)]
+    found = shapes(lower(exported("qwen2").graph, "prefill"), feeds, *taps)
+    assert found == dict.fromkeys(taps[:3], (4, 12, 48)) | {"hidden_3": (4, 1, 48)}
+
+
+def test_where_rows_meet_behind_the_last_attention_all_are_computed() -> None:
+    """A sum over rows of what leaves the last layer: it may not be cut before that sum."""
+    graph = onnx.ModelProto()
+    graph.CopyFrom(exported("qwen2").graph)
+    (norm,) = (n for n in graph.graph.node if n.op_type == "RMSNormalization" and n.input[0] == "hidden_3")
+    norm.input[0] = "summed"
+    graph.graph.node.append(onnx.helper.make_node("CumSum", ["hidden_3", "row_axis"], ["summed"]))
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1), "row_axis"))
+    feeds = feeds_of(PROMPTS[:, 2:], PADDED - PADDED, 10)
+    feeds["key_modality"] = feeds["key_modality"].clamp_min(0)
+    assert shapes(lower(graph, "prefill"), feeds, "hidden_3") == {"hidden_3": (4, 10, 48)}
+
+
+def cache_of(kind: type, runner: onnxruntime.InferenceSession) -> StaticCache:
+    cache = StaticCache(runner, 4, 16)
+    for name, buffer in cache.buffers.items():
+        empty = np.full(buffer.shape(), np.nan, kind)
+        cache.buffers[name] = onnxruntime.OrtValue.ortvalue_from_numpy(empty)
+    return cache
+
+
+@pytest.mark.parametrize("rows", SETTINGS)
+def test_a_half_precision_graph(rows: str) -> None:
+    """As CUDA runs it; here ONNX Runtime casts where it has no float16 kernel, so the arithmetic is float16's."""
+    structure, weights = detach(with_settings(exported("qwen2").graph, SETTINGS[rows]))
+    longer = torch.cat([PROMPTS, torch.zeros(4, 1, dtype=torch.int64)], dim=1)
+    steps = ((PROMPTS, 12, "prefill"), (longer, 1, "decode"))
+    results = []
+    for graph, held, kind in (
+        (structure, weights, np.float32),
+        (to_half(structure), half_weights(weights), np.float16),
+    ):
+        cache, found = None, []
+        for modality, count, phase in steps:
+            lowered = lower(graph, phase, blocks=2)
+            runner = session(attach(lowered, held))
+            cache = cache or cache_of(kind, runner)
+            found.append(cache.run(runner, feeds_of(modality, PADDED, count)))
+        results.append(found)
+    for exact, half in zip(*results, strict=True):
+        assert half["logits"].dtype == half["modality_mass"].dtype == np.float32
+        np.testing.assert_array_equal(half["selected"], exact["selected"])
+        np.testing.assert_allclose(half["modality_mass"], exact["modality_mass"], atol=0.02)
+        for row in range(4):
+            left, right = exact["logits"][row, 0], half["logits"][row, 0]
+            assert left @ right / np.sqrt((left @ left) * (right @ right)) > 0.999
 
 
 def test_a_foreign_graph_is_refused() -> None:

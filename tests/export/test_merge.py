@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from mosear.calibration.gates import GateStatistics, measure_gates
-from mosear.export.merge import fix_gates, merge, merge_linear
-from mosear.runtime.errors import BadInput
+from mosear.export.graphs.decoder import decoder_weights, trace_decoder
+from mosear.export.graphs.low_rank import GatedLowRankLinear
+from mosear.export.merge import fix_gates, gating, merge_linear, merged_weight, merging, visual_term
+from mosear.runtime.errors import BadInput, UsageError
 
 
 def encoded(model: Any, count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -27,16 +29,17 @@ def test_merged_decoder_equals_the_unmerged_one_with_the_same_gates(tiny_model: 
     with torch.no_grad():
         parts = encoded(model)
         gates = measure_gates(model, [None] * 5, parts)
-        merged = merge(model, gates)
         dynamic = model(sequence(model, parts))
         fix_gates(model, gates)
         wanted = model(sequence(model, parts))
         fix_gates(model, None)
-        model.decoder = merged
+        for path, module in model.experts.items():
+            parent, _, leaf = path.rpartition(".")
+            setattr(model.decoder.get_submodule(parent), leaf, merge_linear(module, gates.mean[path]))
         found = model(sequence(model, parts))
     torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-4)
     assert not torch.allclose(dynamic, wanted, atol=1e-4), "the gates of this model depend on its input"
-    rank = merged.get_submodule(next(iter(model.experts))).down.weight.shape[0]
+    rank = model.decoder.get_submodule(next(iter(model.experts))).down.weight.shape[0]
     assert rank == (4 if share_a else 12)
 
 
@@ -48,11 +51,10 @@ def test_text_and_audio_rows_need_only_the_merged_weight(tiny_model: Any) -> Non
     x = torch.randn(1, 6, module.base_layer.in_features)
     module.fixed_gates = gates
     module.modality.value = torch.tensor([[0, 2, 1, 0, -1, 1]])
-    merged.enabled = False
-    difference = (merged(x) - module(x)).abs().amax(-1)[0]
+    plain = torch.nn.functional.linear(x, merged.weight, merged.bias)
+    difference = (plain - module(x)).abs().amax(-1)[0]
     assert difference[[0, 1, 3, 4]].max() < 1e-5
     assert difference[[2, 5]].min() > 1e-3
-    merged.enabled = True
     torch.testing.assert_close(merged(x), module(x), atol=1e-5, rtol=1e-4)
 
 
@@ -80,5 +82,58 @@ def test_gate_statistics_are_the_mean_and_variance_over_visible_rows(tiny_model:
 
 
 def test_gates_of_another_model_are_refused(tiny_model: Any) -> None:
-    with pytest.raises(BadInput, match="other modules"):
-        merge(tiny_model(), GateStatistics({"x": torch.zeros(2, 3)}, {"x": torch.zeros(2, 3)}))
+    gates = GateStatistics({"x": torch.zeros(2, 3)}, {"x": torch.zeros(2, 3)})
+    with pytest.raises(BadInput, match="other modules"), merging(tiny_model(), gates):
+        pass
+
+
+@pytest.mark.parametrize("share_a", [True, False])
+def test_gated_form_equals_the_experts(tiny_model: Any, share_a: bool) -> None:
+    model = tiny_model(mose={"r": 4, "alpha": 8.0, "share_a": share_a, "temperature": 0.7})
+    parts = encoded(model)
+    with torch.no_grad():
+        wanted = model(sequence(model, parts))
+        with gating(model):
+            assert isinstance(model.decoder.get_submodule(next(iter(model.experts))), GatedLowRankLinear)
+            found = model(sequence(model, parts))
+        again = model(sequence(model, parts))
+    torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(again, wanted, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("share_a", [True, False])
+def test_truncation_is_the_best_of_its_rank_and_reports_what_it_loses(tiny_model: Any, share_a: bool) -> None:
+    model = tiny_model(mose={"r": 4, "alpha": 8.0, "share_a": share_a})
+    module = next(iter(model.experts.values()))
+    gates = torch.tensor([[0.7, 0.0, 0.3], [0.0, 0.2, 0.8]])
+    whole = visual_term(module, gates)
+    full = (whole.up @ whole.down).double()
+    values = torch.linalg.svdvals(full)
+    for rank in (1, 3):
+        term = visual_term(module, gates, rank)
+        assert term.down.shape[0] == rank
+        lost = torch.linalg.norm(full - (term.up @ term.down).double()) / torch.linalg.norm(full)
+        assert float(lost) == pytest.approx(
+            float(values[rank:].square().sum().sqrt() / torch.linalg.norm(full)), rel=1e-3
+        )
+        assert term.error == pytest.approx(float(lost), rel=1e-3)
+    exact = visual_term(module, gates, 4 if share_a else 12)
+    torch.testing.assert_close(exact.up @ exact.down, whole.up @ whole.down, atol=1e-5, rtol=1e-4)
+    with pytest.raises(UsageError, match="has rank"):
+        visual_term(module, gates, 13)
+
+
+def test_merged_weights_are_made_when_they_are_read(tiny_model: Any) -> None:
+    model = tiny_model()
+    gates = GateStatistics(
+        {path: torch.tensor([[0.5, 0.0, 0.5], [0.0, 0.5, 0.5]]) for path in model.experts},
+        {path: torch.zeros(2, 3) for path in model.experts},
+    )
+    with merging(model, gates) as merged:
+        structure = trace_decoder(model.decoder, reallocation=model.reallocation)
+        weights = decoder_weights(model.decoder, structure) | merged.weights
+    assert structure.graph.ByteSize() < 200_000, "a structure holds no weights"
+    for path, module in model.experts.items():
+        wanted = merged_weight(module, gates.mean[path]).T
+        torch.testing.assert_close(torch.from_numpy(weights[f"{path}.weight"].read()), wanted, atol=0, rtol=0)
+        assert weights[f"{path}.weight"].shape == tuple(wanted.shape)

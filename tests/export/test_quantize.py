@@ -1,6 +1,7 @@
 """Int8 weights: what is quantized, how close it stays, what is shared."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,10 +12,24 @@ from onnx import TensorProto, helper, numpy_helper
 from small_decoders import PADDED, PROMPTS, StaticCache, exported, feeds_of, session
 
 from mosear.export.lowering.onnxruntime import lower
-from mosear.export.lowering.weights import WEIGHTS, save_decoder
-from mosear.export.quantize import quantize_int8
+from mosear.export.lowering.weights import DECODE, PREFILL, WEIGHTS, save_sharing_weights
+from mosear.export.quantization.products import constant_products
+from mosear.export.quantization.quantize import quantize
+from mosear.export.tensors import Weight, attach, detach
 
 RANDOM = np.random.default_rng(0)
+
+
+def quantize_int8(model: onnx.ModelProto, **settings: Any) -> onnx.ModelProto:
+    """Every product of a graph with its weights in it, in int8."""
+    structure, weights = detach(model)
+    # Small weights are in the structure, and never quantized in a build; here they may be.
+    for tensor in structure.graph.initializer:
+        if tensor.name not in weights and tensor.data_type == TensorProto.FLOAT:
+            array = numpy_helper.to_array(tensor)
+            weights[tensor.name] = Weight(TensorProto.FLOAT, array.shape, array.copy)
+    formats = {product.weight: "int8" for product in constant_products(model.graph)}
+    return attach(*quantize(structure, weights, formats, **settings))
 
 
 def product_model(nodes: list[onnx.NodeProto], outputs: dict[str, int], **weights: np.ndarray) -> onnx.ModelProto:
@@ -135,7 +150,9 @@ def test_both_decoder_graphs_share_the_quantized_weights(tmp_path: Path) -> None
         quantize_int8(lower(exported("qwen2", low_rank=phase == "prefill").graph, phase), minimum_size=2000)
         for phase in ("prefill", "decode")
     ]
-    save_decoder(*graphs, tmp_path)
+    parts = [detach(graph) for graph in graphs]
+    together = parts[0][1] | parts[1][1]
+    save_sharing_weights({PREFILL: parts[0][0], DECODE: parts[1][0]}, together, tmp_path, WEIGHTS)
     decode = {name: array for name, array in stored(graphs[1]).items() if array.nbytes >= 1024}
     # Query, output and the three of the MLP in each layer, and the vocabulary; keys and values are too small here.
     assert sum(array.dtype == np.int8 for array in decode.values()) == 3 * 5 + 1

@@ -148,11 +148,11 @@ def test_without_verification_only_the_hash_is_skipped(bundle: Path) -> None:
         Bundle.open(bundle, verify=False)
 
 
-def test_a_backend_or_target_that_is_not_here(bundle: Path) -> None:
-    _edit(bundle, backend="tensorrt", target="orin")
-    assert "cpu" in _refused(bundle, "backend tensorrt").remedy
-    _edit(bundle, backend="onnxruntime", target="orin")
-    assert "cpu" in _refused(bundle, "target orin").remedy
+def test_a_backend_that_is_not_here_is_refused_and_any_target_name_is_taken(bundle: Path) -> None:
+    _edit(bundle, backend="coreml", target="phone")
+    assert "cpu" in _refused(bundle, "backend coreml").remedy
+    _edit(bundle, backend="onnxruntime", target="a kiosk of our own")
+    assert Bundle.open(bundle).manifest.target == "a kiosk of our own"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,117 @@
+"""The manifest of a bundle that was just written."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mosear.calibration.record import Calibration
+from mosear.export.clips import preprocessing_of
+from mosear.export.experts import Experts
+from mosear.export.lowering.weights import AUDIO, DECODE, LABELS, PREFILL, VISION
+from mosear.export.parts import Parts
+from mosear.export.plan import Plan
+from mosear.model.checkpoint import TOKENIZER
+from mosear.model.modeling import Mosear
+from mosear.model.text import EOS
+from mosear.runtime import manifest as contract
+from mosear.runtime.bundle import file_entry
+from mosear.runtime.manifest import Manifest
+
+EMBEDDING = "embedding.npy"
+
+
+def make_manifest(
+    plan: Plan, model: Mosear, calibration: Calibration, sha256: str, parts: Parts, experts: Experts, folder: Path
+) -> Manifest:
+    """The manifest of the files in ``folder``.
+
+    Args:
+        plan: what was asked for.
+        model: the checkpoint.
+        calibration: what the build used of it.
+        sha256: the checkpoint's hash.
+        parts: the graphs.
+        experts: how the experts are held.
+        folder: of the bundle; everything in it is listed.
+    """
+    config, decoder = model.config, model.decoder.config
+    head_dim = getattr(decoder, "head_dim", None) or decoder.hidden_size // decoder.num_attention_heads
+    reallocation = model.reallocation
+    end = model.tokenizer.token_to_id(EOS)
+    target = plan.target
+    return Manifest(
+        name=config.name,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        tool_version=version("mosear"),
+        checkpoint=contract.Checkpoint(name=config.name, sha256=sha256),
+        target=target.name,
+        backend=target.backend,
+        provider=target.provider,
+        precision=plan.precision,
+        compute_capability=" ".join(target.compute_capabilities) or None,
+        tensorrt_version=target.tensorrt,
+        files={path.name: file_entry(path) for path in sorted(folder.iterdir())},
+        graphs=contract.Graphs(
+            vision=VISION,
+            audio=AUDIO,
+            prefill=PREFILL,
+            decode=DECODE if parts.decode is not parts.prefill else PREFILL,
+            labels=LABELS if parts.labels else None,
+        ),
+        embedding=EMBEDDING,
+        tokenizer=TOKENIZER,
+        preprocessing=preprocessing_of(config),
+        decoder=contract.Decoder(
+            layers=decoder.num_hidden_layers,
+            hidden_size=decoder.hidden_size,
+            heads=decoder.num_attention_heads,
+            kv_heads=decoder.num_key_value_heads,
+            head_dim=head_dim,
+            vocab_size=decoder.vocab_size,
+            capacity=min(plan.recipe.capacity, decoder.max_position_embeddings),
+            eos_token_ids=[] if end is None else [end],
+        ),
+        tokens=contract.Tokens(visual=model.visual_tokens, audio=config.audio_tokens),
+        prompt=config.prompt,
+        labels=[
+            contract.Label(name=name, token_ids=ids)
+            for name, ids in zip(config.labels, model.label_token_ids(), strict=True)
+        ],
+        label_tokens=parts.label_tokens,
+        mose=_mose(model, calibration, parts, experts),
+        reallocation=None
+        if reallocation is None
+        else contract.Reallocation(
+            rate=reallocation.rate,
+            threshold=reallocation.threshold,
+            rows=reallocation.rows,
+            layers=reallocation.active_layers(decoder.num_hidden_layers),
+        ),
+        temperature=calibration.temperature,
+        calibration=contract.Calibration(
+            sha256=calibration.clips_sha256, clips=calibration.clips, source=calibration.source
+        ),
+        licences=list(config.licences),
+        intended_use=plan.intended_use,
+        notice=config.notice,
+    )
+
+
+def _mose(model: Mosear, calibration: Calibration, parts: Parts, experts: Experts) -> dict[str, Any] | None:
+    if model.config.mose is None or experts.mode == "none":
+        return None
+    gates = calibration.gates
+    return {
+        "mode": experts.mode,
+        "why": experts.why,
+        "r": model.config.mose.r,
+        "alpha": model.config.mose.alpha,
+        "share_a": model.config.mose.share_a,
+        "target_modules": list(model.config.mose.target_modules),
+        "truncation_error": parts.truncation,
+        "gate_mean": {path: tensor.tolist() for path, tensor in gates.mean.items()},
+        "gate_variance": {path: tensor.tolist() for path, tensor in gates.variance.items()},
+    }

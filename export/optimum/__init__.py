@@ -1,0 +1,1 @@
+"""The components of a MoSEAR as exporter configurations of the optional library `optimum`."""

@@ -1,0 +1,301 @@
+"""TensorRT and TensorRT-RTX: engines, and a decoder whose KV cache stays on the GPU and is never copied.
+
+Prompt and decoding are two optimization profiles of one engine when the bundle names one graph for both, and two
+engines when it names two.
+"""
+
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mosear.runtime.engines.bar import CompileBar
+from mosear.runtime.engines.builder import Progress
+from mosear.runtime.engines.cache import EngineCache, cap_from, default_folder
+from mosear.runtime.engines.device import CudaDevice, Device
+from mosear.runtime.engines.entry import EngineFile
+from mosear.runtime.engines.library import Library, open_library
+from mosear.runtime.engines.profiles import DECODE_PROFILE, PREFILL_PROFILE
+from mosear.runtime.engines.provide import EngineProvider, provider_for
+from mosear.runtime.errors import BadInput, Failed
+from mosear.runtime.manifest import Decoder, Manifest
+from mosear.runtime.sessions import Arrays
+
+
+def open_tensorrt(manifest: Manifest, engines: Sequence[EngineFile], progress: Progress | None = None) -> "TensorRT":
+    """The backend of a bundle for TensorRT or TensorRT-RTX, on the GPU that is here.
+
+    engines: those that the bundle holds. One that does not fit this GPU and version is passed over, and compiled from
+        its graph when it is wanted.
+    progress: told how far a compilation is; a bar on standard error when left out.
+
+    Raises:
+        Failed: the library is missing or older than the bundle needs, or there is no GPU.
+    """
+    library = open_library(manifest.backend, manifest.tensorrt_version)
+    device = CudaDevice()
+    cache = EngineCache(default_folder(), cap_from())
+    provider = provider_for(manifest, engines, library, device.capability, device.name, cache, progress or CompileBar())
+    return TensorRT(provider, device)
+
+
+class TensorRT:
+    """The library on one GPU.
+
+    Args:
+        provider: where engines come from.
+        device: the GPU.
+    """
+
+    def __init__(self, provider: EngineProvider, device: Device) -> None:
+        self.device = device
+        self._provider = provider
+        self._library: Library = provider.library
+        trt = self._library.module
+        self._log = trt.Logger(trt.Logger.ERROR)
+        self._runtime = trt.Runtime(self._log)
+        self._loaded: dict[Path, Engine] = {}
+
+    def engine(self, path: Path) -> "Engine":
+        """The engine for the graph at ``path``, on the GPU; loaded once, whoever needs it.
+
+        Raises:
+            BadInput: the graph can't be parsed, or the engine is not for this library and GPU.
+            UsageError: the GPU can't do what the graph asks for.
+            Failed: it can't be built.
+        """
+        if path in self._loaded:
+            return self._loaded[path]
+        loaded = self._runtime.deserialize_cuda_engine(self._provider.engine(path))
+        if loaded is None:
+            raise BadInput(
+                f"the engine for {path.name} does not load in {self._library.title} on {self.device.name}",
+                f"compile it here with mosear-export engine {path.parent}",
+            )
+        self._loaded[path] = Engine(loaded, path, self._library, self.device)
+        return self._loaded[path]
+
+    def session(self, path: Path) -> "TensorRTSession":
+        """Load the graph at ``path``."""
+        return TensorRTSession(self.engine(path))
+
+    def decoder(self, prefill: Path, decode: Path, shape: Decoder) -> "TensorRTDecoderSession":
+        """Load the decoder; an engine of its own for decoding when it is first needed."""
+        return TensorRTDecoderSession(self, prefill, decode, shape)
+
+
+class Engine:
+    """A loaded engine and what goes in and out of it. Raises Failed when the library does not make a context."""
+
+    def __init__(self, engine: Any, path: Path, library: Library, device: Device) -> None:
+        trt = library.module
+        self.path = path
+        self.device = device
+        self._engine = engine
+        self.title = library.title
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        self.inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self.outputs = [name for name in names if name not in self.inputs]
+        self.types = {name: np.dtype(trt.nptype(engine.get_tensor_dtype(name))) for name in names}
+        self.profiles = int(engine.num_optimization_profiles)
+        # A cache that the engine updates has one shape on both sides; else only what is new comes out.
+        cache = (
+            [tuple(engine.get_tensor_shape(f"{side}_key_0")) for side in ("past", "present")]
+            if "logits" in names
+            else []
+        )
+        self.updates_in_place = len(set(cache)) == 1
+
+    def largest(self, name: str, profile: int) -> tuple[int, ...]:
+        """The largest shape of an input."""
+        return tuple(self._engine.get_tensor_profile_shape(name, profile)[2])
+
+    def context(self, profile: int) -> "Context":
+        """Something to run it with, for one profile."""
+        context = self._engine.create_execution_context()
+        if context is None or not context.set_optimization_profile_async(profile, self.device.stream):
+            raise Failed(f"{self.title} can't run {self.path.name} on {self.device.name}", "free memory of the GPU")
+        return Context(self, context, profile)
+
+
+class Context:
+    """One profile of an engine, with buffers that grow to what was asked for."""
+
+    def __init__(self, engine: Engine, context: Any, profile: int) -> None:
+        self.engine = engine
+        self._context = context
+        self._profile = profile
+        self._buffers = Buffers(engine.device)
+
+    def run(self, inputs: Arrays, bound: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
+        """Run once; see ``Session``.
+
+        inputs: arrays for inputs.
+        bound: addresses on the GPU of further inputs, and of outputs that are to stay there.
+        shapes: of the bound inputs.
+
+        Raises:
+            BadInput: the engine takes other inputs, or smaller ones.
+            Failed: the library fails.
+        """
+        engine, context = self.engine, self._context
+        given = {*inputs, *shapes}
+        if given != set(engine.inputs):
+            raise BadInput(
+                f"{engine.path} takes {', '.join(sorted(engine.inputs))} and not {', '.join(sorted(given))}",
+                "build the bundle again",
+            )
+        arrays = {name: np.ascontiguousarray(array, engine.types[name]) for name, array in inputs.items()}
+        for name, shape in {**{name: array.shape for name, array in arrays.items()}, **shapes}.items():
+            if not context.set_input_shape(name, shape):
+                raise BadInput(
+                    f"{engine.path.name} was compiled for {name} up to {list(engine.largest(name, self._profile))}, "
+                    f"this is {list(shape)}",
+                    "build the bundle again with a larger capacity, or give a shorter transcript",
+                )
+        for name, array in arrays.items():
+            address = self._buffers.get(name, array.nbytes)
+            engine.device.upload(address, array)
+            context.set_tensor_address(name, address)
+        results = {}
+        for name in engine.outputs:
+            if name not in bound:
+                results[name] = np.empty(tuple(context.get_tensor_shape(name)), engine.types[name])
+                context.set_tensor_address(name, self._buffers.get(name, results[name].nbytes))
+        for name, address in bound.items():
+            context.set_tensor_address(name, address)
+        if not context.execute_async_v3(engine.device.stream):
+            raise Failed(f"{engine.path.name} failed to run in {engine.title}", "run again with --debug and report it")
+        for name, array in results.items():
+            engine.device.download(array, self._buffers.get(name, array.nbytes))
+        engine.device.wait()
+        return results
+
+
+class TensorRTSession:
+    """One graph."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._context = engine.context(0)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Outputs by name for the inputs by name."""
+        return self._context.run(inputs, {}, {})
+
+
+class TensorRTDecoderSession:
+    """Prefill and decode over one set of KV buffers on the GPU."""
+
+    def __init__(self, backend: TensorRT, prefill: Path, decode: Path, shape: Decoder) -> None:
+        self._backend = backend
+        self._shape = shape
+        self._decode_path = decode
+        self._engine = backend.engine(prefill)
+        self._names = [f"{kind}_{layer}" for layer in range(shape.layers) for kind in ("key", "value")]
+        missing = [f"past_{name}" for name in self._names if f"past_{name}" not in self._engine.inputs]
+        if missing or "logits" not in self._engine.outputs:
+            raise BadInput(
+                f"{prefill} lacks {', '.join([*missing, 'logits'][:4])}: it is not the decoder of this manifest",
+                "build the bundle again",
+            )
+        self._type = self._engine.types["past_key_0"]
+        self._prefill = self._engine.context(PREFILL_PROFILE)
+        self._decode: Context | None = None
+        self._buffers = Buffers(backend.device)
+        self._spread = Buffers(backend.device)
+        self._cache: dict[str, int] = {}
+        self._batch = 0
+
+    def prefill(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
+        """Start over with a prompt; see ``DecoderSession``."""
+        self._batch = len(inputs_embeds)
+        self._cache = {name: self._buffers.get(name, self._batch * self._row) for name in self._names}
+        return self._run(self._prefill, inputs_embeds, position_ids, key_modality)
+
+    def decode(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
+        """Go on by one token; see ``DecoderSession``."""
+        if self._decode is None:
+            engine = self._backend.engine(self._decode_path)
+            self._decode = engine.context(min(DECODE_PROFILE, engine.profiles - 1))
+        return self._run(self._decode, inputs_embeds, position_ids, key_modality)
+
+    def repeat(self, times: int) -> None:
+        """Widen the batch; see ``DecoderSession``."""
+        device, row = self._backend.device, self._row
+        wide = Buffers(device)
+        cache = {name: wide.get(name, self._batch * times * row) for name in self._names}
+        for name, address in cache.items():
+            for place in range(self._batch * times):
+                device.copy(address + place * row, self._cache[name] + place // times * row, row)
+        device.wait()
+        self._cache, self._spread, self._batch = cache, wide, self._batch * times
+
+    @property
+    def _row(self) -> int:
+        """Bytes of one sample's keys or values in one layer."""
+        shape = self._shape
+        return shape.kv_heads * shape.capacity * shape.head_dim * self._type.itemsize
+
+    def _run(self, context: Context, embeds: np.ndarray, positions: np.ndarray, modality: np.ndarray) -> Arrays:
+        shape = self._shape
+        buffer = (self._batch, shape.kv_heads, shape.capacity, shape.head_dim)
+        bound = {f"past_{name}": address for name, address in self._cache.items()}
+        new_rows = self._new_rows(context, embeds.shape[1])
+        bound |= new_rows or {f"present_{name}": address for name, address in self._cache.items()}
+        inputs = {"inputs_embeds": embeds, "position_ids": positions, "key_modality": modality}
+        past = {f"past_{name}": buffer for name in self._names}
+        results = context.run(inputs, bound, past)
+        if new_rows:
+            self._keep(new_rows, modality.shape[1] - embeds.shape[1], embeds.shape[1])
+        return results
+
+    def _new_rows(self, context: Context, rows: int) -> dict[str, int]:
+        """Where the engine is to put new keys and values, if it does not write them into the cache itself."""
+        if context.engine.updates_in_place:
+            return {}
+        shape = self._shape
+        size = self._batch * shape.kv_heads * rows * shape.head_dim * self._type.itemsize
+        return {f"present_{name}": self._buffers.get(f"new_{name}", size) for name in self._names}
+
+    def _keep(self, new_rows: dict[str, int], past: int, rows: int) -> None:
+        """Copy new keys and values [B, Hkv, S, Dh] into the buffers behind the past."""
+        shape, device = self._shape, self._backend.device
+        width = shape.head_dim * self._type.itemsize
+        for name, address in self._cache.items():
+            device.copy_rows(
+                address + past * width,
+                shape.capacity * width,
+                new_rows[f"present_{name}"],
+                rows * width,
+                rows * width,
+                self._batch * shape.kv_heads,
+            )
+        device.wait()
+
+
+class Buffers:
+    """Memory of the GPU by name. A name keeps its address as long as it is not asked for more."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._known: dict[str, tuple[int, int]] = {}
+        self._end = weakref.finalize(self, _free_all, device, self._known)
+
+    def get(self, name: str, size: int) -> int:
+        """Address of at least ``size`` bytes; new ones are zero."""
+        address, held = self._known.get(name, (0, -1))
+        if size > held:
+            if held >= 0:
+                self._device.wait()
+                self._device.free(address)
+            address = self._device.allocate(size)
+            self._known[name] = address, size
+        return address
+
+
+def _free_all(device: Device, known: dict[str, tuple[int, int]]) -> None:
+    for address, _ in known.values():
+        device.free(address)
+    known.clear()
