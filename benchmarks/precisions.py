@@ -1,7 +1,7 @@
 """Size and accuracy of bundles of one checkpoint, from the reports that their builds wrote into them.
 
-    for p in fp32 int8 int4 mixed; do mosear-export build reference -o /tmp/p/$p --precision $p --mose merged; done
-    python benchmarks/precisions.py /tmp/p/fp32 /tmp/p/int8 /tmp/p/int4 /tmp/p/mixed
+for p in fp32 int8 int4 mixed; do mosear-export build reference -o bundles/$p --precision $p --mose merged; done
+python benchmarks/precisions.py bundles/fp32 bundles/int8 bundles/int4 bundles/mixed
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def build(plan: Plan, progress: Progress) -> Report:
             manifest = _with_engines(plan, manifest, folder, progress)
         (folder / REPORT).write_text(page(report), encoding="utf-8")
         files = manifest.files | {REPORT: file_entry(folder / REPORT)}
-        write_manifest(folder, manifest.model_copy(update={"files": files, "verification": report.as_dict()}))
+        write_manifest(folder, manifest.model_copy(update={"files": files, "verification": _recorded(plan, report)}))
     for path in report_files(plan.output):
         path.unlink(missing_ok=True)
     return report
@@ -264,6 +265,11 @@ def _with_engines(plan: Plan, manifest: Manifest, folder: Path, progress: Progre
     engines = compile_engines(folder, manifest, plan.engines, progress)
     files = {engine.file: file_entry(folder / engine.file) for engine in engines}
     return manifest.model_copy(update={"engines": engines, "files": manifest.files | files})
+
+
+def _recorded(plan: Plan, report: Report) -> dict[str, Any]:
+    """The report as the manifest holds it, with the bounds that it was measured against."""
+    return report.as_dict() | {"tolerances": asdict(plan.tolerances)}
 
 
 def _failed(plan: Plan, experts: Experts, report: Report) -> VerificationFailed:

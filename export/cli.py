@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from mosear.export.targets import TARGETS
 from mosear.runtime.bundle import Bundle
@@ -273,12 +273,13 @@ def targets(as_json: JsonFlag = False) -> None:
         ]
         print(json.dumps(rows, indent=2))
         return
-    table = Table("target", "backend", "precisions", "memory", "needs", "what it is")
+    table = Table(Column("target", no_wrap=True), "what it is, what it runs, what it needs")
     for t in TARGETS.values():
-        floor = f"TensorRT{'-RTX' if t.backend == 'tensorrt_rtx' else ''} {t.tensorrt}" if t.tensorrt else ""
-        needs = ", ".join(part for part in (floor, *(f"SM {each}" for each in t.compute_capabilities)) if part)
+        floor = f"TensorRT{'-RTX' if t.backend == 'tensorrt_rtx' else ''} {t.tensorrt} or later" if t.tensorrt else ""
         memory = "" if t.memory_gb is None else f"{t.memory_gb:g} GB"
-        table.add_row(t.name, t.backend, ", ".join(t.precisions), memory, needs, t.description)
+        needs = [part for part in (floor, *(f"SM {each}" for each in t.compute_capabilities), memory) if part]
+        lines = [t.description, f"{t.backend}: {', '.join(t.precisions)}"]
+        table.add_row(t.name, "\n".join(lines + ([", ".join(needs)] if needs else [])))
     Console().print(table)
 
 

@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mosear.calibration.record import Calibration
+import torch
+
+from mosear.calibration.gates import GateStatistics
 from mosear.export.checks.identity import precisions_of
 from mosear.export.checks.reading import read_report
 from mosear.export.checks.tolerances import default_tolerances
 from mosear.export.clips import folder_examples, synthetic_examples
 from mosear.export.verify import Report, verify
 from mosear.model.checkpoint import checkpoint_hash, load_checkpoint, resolve
+from mosear.model.reallocation import Reallocation
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.errors import BadInput
+from mosear.runtime.manifest import Manifest
 
 Progress = Callable[[str, float], None]
 
@@ -38,7 +42,7 @@ def reverify(
         examples: how many synthetic windows.
         threads: CPU threads of the runtime.
         progress: called with a stage's name and the fraction done.
-        tolerances: bounds by name, over the defaults of the bundle's precisions.
+        tolerances: bounds by name, over the defaults of the bundle's precisions; those of its build when left out.
 
     Raises:
         BadInput: the bundle was made from another checkpoint.
@@ -53,7 +57,7 @@ def reverify(
         )
     before = _before(bundle)
     precisions = before.identity.precisions if before else precisions_of(bundle.manifest)
-    bounds = default_tolerances(precisions).override(tolerances or {})
+    bounds = default_tolerances(precisions).override(tolerances or _own_bounds(bundle.manifest))
     progress("load", 0.0)
     model = load_checkpoint(folder)
     windows = synthetic_examples(model.config, examples) if clips is None else folder_examples(model.config, clips)
@@ -61,7 +65,8 @@ def reverify(
         raise BadInput("there are no clips to verify on", "give --clips a folder whose labels.csv lists some")
     progress("load", 1.0)
     experts = (bundle.manifest.mose or {}).get("mode")
-    gates = Calibration.load(folder, sha256).gates if experts else None
+    gates = _gates(bundle.manifest.mose) if bundle.manifest.mose else None
+    model.reallocation = _reallocation(bundle.manifest)
     return verify(
         bundle.path,
         model,
@@ -82,3 +87,22 @@ def _before(bundle: Bundle) -> Report | None:
         return read_report(bundle.manifest.verification)
     except BadInput:
         return None
+
+
+def _gates(mose: dict[str, Any]) -> GateStatistics:
+    """The gates that the bundle was made with, whichever calibration they came from."""
+    mean, variance = (
+        {path: torch.tensor(rows) for path, rows in mose[name].items()} for name in ("gate_mean", "gate_variance")
+    )
+    return GateStatistics(mean, variance)
+
+
+def _reallocation(manifest: Manifest) -> Reallocation | None:
+    settings = manifest.reallocation
+    if settings is None:
+        return None
+    return Reallocation(settings.rate, settings.threshold, settings.rows, tuple(settings.layers))
+
+
+def _own_bounds(manifest: Manifest) -> dict[str, Any]:
+    return dict(manifest.verification.get("tolerances", {}))

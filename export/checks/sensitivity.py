@@ -26,7 +26,7 @@ from mosear.runtime.scores import log_softmax
 Quantize = Callable[[ModelProto, Weights, Mapping[str, str], Any], tuple[ModelProto, Weights]]
 Progress = Callable[[float], None]
 
-FLOAT = "fp32"
+FLOATS = ("fp32", "fp16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def sensitivity(
     exact = label_logits(prefill, weights)
     rows = []
     for done, (part, names) in enumerate(parts.items(), 1):
-        alone = {name: formats[name] if name in names else FLOAT for name in formats}
+        alone = {name: formats[name] for name in names}
         quantized, data = quantize(prefill, weights, alone, ranges)
         changed = _changed(names, quantized, data, weights)
         if changed:
@@ -119,7 +119,7 @@ def encoder_sensitivity(
     Returns:
         One row, or none when the quantizer leaves the encoder as it is.
     """
-    names = [key for key, kind in encoder.formats.items() if kind != FLOAT and key in encoder.weights]
+    names = [key for key, kind in encoder.formats.items() if kind not in FLOATS and key in encoder.weights]
     quantized, data = quantize(encoder.graph, encoder.weights, encoder.formats, ranges)
     changed = _changed(names, quantized, data, encoder.weights)
     if not changed:
@@ -164,7 +164,7 @@ def _with_tokens(name: str, tokens: Tokens, session: Any, batch: Sequence[Exampl
 def _parts(formats: Mapping[str, str], weights: Weights) -> dict[str, list[str]]:
     parts: dict[str, list[str]] = {}
     for name, kind in formats.items():
-        if kind != FLOAT and name in weights:
+        if kind not in FLOATS and name in weights:
             layer = layer_of(name)
             part = f"layer {layer}" if layer >= 0 else name.removesuffix(".weight")
             parts.setdefault(part, []).append(name)

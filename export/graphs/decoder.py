@@ -131,10 +131,10 @@ def trace_decoder(decoder: nn.Module, *, reallocation: Reallocation | None = Non
         raise ValueError(f"only full attention can be exported, this decoder has layers of kind {', '.join(kinds)}")
     layers = config.num_hidden_layers
     active = [] if reallocation is None else reallocation.active_layers(layers)
-    wrapper = ExportableDecoder(decoder, reallocation if active else None).eval()
     signature = decoder_signature(config, len(active))
     hidden = [f"hidden_{place}" for place in range(1, layers + 1)]
     with _exporting(decoder):
+        wrapper = ExportableDecoder(decoder, reallocation if active else None).eval()
         example = _nested(
             [torch.zeros(given.example_shape(), dtype=getattr(torch, given.dtype)) for given in signature.inputs]
         )

@@ -19,6 +19,11 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 class WithoutGpu(OnnxRuntime):
     """ONNX Runtime on the CPU for graphs that were lowered for TensorRT."""
 
+    def __init__(self, threads: int | None = None, provider: str = "cpu", debug: bool = False) -> None:
+        super().__init__(threads, provider, debug)
+        # Behind DequantizeLinear it would quantize the activations too, which the graph does not say.
+        self._options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+
     def decoder(  # type: ignore[override]
         self, prefill: Path, decode: Path, shape: Decoder
     ) -> "StaticDecoderSession":

@@ -19,7 +19,8 @@ from onnx.reference import ReferenceEvaluator
 from mosear.calibration.gates import GateStatistics, measure_gates
 from mosear.calibration.record import Calibration
 from mosear.export.clips import synthetic_examples
-from mosear.export.graphs.decoder import TELEMETRY, decoder_weights, trace_decoder
+from mosear.export.graphs.decoder import decoder_weights, trace_decoder
+from mosear.export.graphs.signatures import TELEMETRY
 from mosear.export.merge import fix_gates, merging
 from mosear.export.ops.attention_reallocation import DOMAIN, OP_TYPE, VERSION
 from mosear.export.tensors import attach
