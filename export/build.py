@@ -31,7 +31,7 @@ from mosear.export.verify import Report, verify, verify_layers
 from mosear.model.checkpoint import TOKENIZER, checkpoint_hash, load_checkpoint, map_checkpoint
 from mosear.model.configuration import MosearConfig
 from mosear.model.modeling import Mosear
-from mosear.model.publish import published
+from mosear.model.publish import check_replaceable, published
 from mosear.runtime.bundle import file_entry
 from mosear.runtime.errors import BadInput, CheckFailed
 from mosear.runtime.manifest import MANIFEST_NAME, Manifest, write_manifest
@@ -85,6 +85,7 @@ def build(plan: Plan, progress: Progress) -> Report:
         VerificationFailed: the bundle differs too much from the model. The report is left beside ``plan.output``.
         Failed: there is too little memory or disk.
     """
+    check_replaceable(plan.output, MANIFEST_NAME)
     source = open_source(plan, progress)
     experts = choose_experts(plan, source, progress)
     gates = source.calibration.gates if experts.mode == "merged" else None
@@ -112,7 +113,7 @@ def build(plan: Plan, progress: Progress) -> Report:
 def open_source(plan: Plan, progress: Progress) -> Source:
     """Open the checkpoint, after a look at whether there is room for the build."""
     config = MosearConfig.load(plan.checkpoint)
-    needs = estimate(plan.checkpoint, config, plan.recipe, plan.target, plan.threads)
+    needs = estimate(plan.checkpoint, config, plan.recipe, plan.target)
     check_room(needs, plan.output.absolute().parent)
     progress("load", 0.0)
     mapped = map_checkpoint(plan.checkpoint)

@@ -304,8 +304,18 @@ def _print_plan(plan: dict[str, Any], as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None)
     for name, value in plan.items():
-        table.add_row(name.replace("_", " "), str(value))
+        table.add_row(name.removesuffix("_bytes").replace("_", " "), _in_units(name, value))
     Console().print(table)
+
+
+def _in_units(name: str, value: Any) -> str:
+    if name.endswith("_bytes"):
+        return f"about {value / 1e9:.2f} GB" if value >= 1e9 else f"about {value / 1e6:.0f} MB"
+    if name == "seconds":
+        return f"about {value:.0f}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
+    return str(value)
 
 
 def _print_report(result: dict[str, Any], path: Path, as_json: bool) -> None:

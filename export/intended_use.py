@@ -6,10 +6,12 @@ medical or safety reasons. This check is a reminder, not legal advice.
 
 from __future__ import annotations
 
+import re
+
 from mosear.runtime.errors import UsageError
 
 DEFAULT_USE = "not stated"
-RESTRICTED = ("workplace", "education")
+RESTRICTED = re.compile(r"\b(workplace|education)\b", re.IGNORECASE)
 
 
 def check_intended_use(use: str, reason: str | None) -> str:
@@ -22,14 +24,14 @@ def check_intended_use(use: str, reason: str | None) -> str:
     Raises:
         UsageError: a restricted use without a reason, or a reason for a use that needs none.
     """
-    stated = (reason or "").strip()
-    if use.strip().lower() in RESTRICTED:
+    use, stated = " ".join(use.split()), " ".join((reason or "").split())
+    if RESTRICTED.search(use):
         if not stated:
             raise UsageError(
                 f"intended use {use!r} is banned in the EU without a medical or safety reason (AI Act, Art. 5(1)(f))",
-                'state it: --use-reason "safety: ..."; this is a reminder, not legal advice',
+                'state it: --use-reason "safety: ..." (use_reason in a recipe); this is a reminder, not legal advice',
             )
-        return f"{use.strip()} ({stated})"
+        return f"{use} ({stated})"
     if stated:
-        raise UsageError("--use-reason goes with --intended-use workplace or education", "leave it out")
-    return use.strip() or DEFAULT_USE
+        raise UsageError("a use reason goes with an intended use in workplace or education", "leave it out")
+    return use or DEFAULT_USE

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from torch import nn
 
 from mosear.export.precision import formats_of
 from mosear.export.recipe import Recipe
@@ -26,8 +27,8 @@ from mosear.runtime.prompt import load_tokenizer
 
 END_TO_END, BY_LAYER = "end to end", "layer by layer"
 
-_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5 + 4 / 32, "fp8": 1.0}
-"""Bytes of a weight, a scale for 32 four-bit ones included."""
+_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5 + 4 / 128, "fp8": 1.0}
+"""Bytes of a weight; four-bit ones with a scale for 128 of them."""
 _MB, _GB = 1_000_000, 1_000_000_000
 
 
@@ -36,27 +37,31 @@ class Shapes:
     """Sizes of a checkpoint, in parameters.
 
     Attributes:
-        encoders: of both encoders and their projectors.
+        encoders: of the products of both encoders and of their projectors.
+        encoders_rest: of the encoders' convolutions, embeddings, norms and biases, which are never quantized.
+        tables: of the encoders' constants, such as the spectrum's basis: float32 in every build.
         products: of the decoder's projections but the last.
         head: of the last projection.
         layer: of the largest decoder layer.
-        largest: of the largest weight.
         experts: of all experts.
         layers: how many decoder layers there are.
+        visual_tokens: of a window.
     """
 
     encoders: int
+    encoders_rest: int
+    tables: int
     products: int
     head: int
     layer: int
-    largest: int
     experts: int
     layers: int
+    visual_tokens: int
 
     @property
     def whole(self) -> int:
         """All of them, the token embeddings too."""
-        return self.encoders + self.products + 2 * self.head + self.experts
+        return self.encoders + self.encoders_rest + self.products + 2 * self.head + self.experts
 
 
 @dataclass(frozen=True)
@@ -91,13 +96,17 @@ def shapes_of(checkpoint: Path, config: MosearConfig) -> Shapes:
             if path.rpartition(".")[2] in config.mose.target_modules:
                 rows = (1 if config.mose.share_a else 3) * module.in_features + 3 * module.out_features
                 experts += config.mose.r * rows + 3 * module.in_features
-    matrices = [p.numel() for p in decoder.parameters() if p.dim() == 2]
-    total = sum(p.numel() for p in model.parameters())
-    in_decoder = sum(p.numel() for p in decoder.parameters())
-    return Shapes(total - in_decoder, sum(layers), head, max(layers), max(matrices), experts, len(layers))
+    parts = (model.vision, model.audio, model.visual_projector, model.audio_projector)
+    linear = [m for part in parts for m in part.modules() if isinstance(m, nn.Linear)]
+    encoders = sum(module.weight.numel() for module in linear)
+    rest = sum(p.numel() for part in parts for p in part.parameters()) - encoders
+    tables = sum(b.numel() for part in parts for b in part.buffers() if b.is_floating_point())
+    return Shapes(
+        encoders, rest, tables, sum(layers), head, max(layers), experts, len(layers), model.visual_tokens
+    )
 
 
-def estimate(checkpoint: Path, config: MosearConfig, recipe: Recipe, target: Target, threads: int) -> Estimate:
+def estimate(checkpoint: Path, config: MosearConfig, recipe: Recipe, target: Target) -> Estimate:
     """Predict what a build needs.
 
     Raises:
@@ -106,11 +115,11 @@ def estimate(checkpoint: Path, config: MosearConfig, recipe: Recipe, target: Tar
     """
     shapes = shapes_of(checkpoint, config)
     table = formats_of(recipe, target)
-    bundle = _bundle_bytes(shapes, table, recipe)
+    bundle = _bundle_bytes(shapes, table, recipe) + (checkpoint / TOKENIZER).stat().st_size
     free = psutil.virtual_memory().available
     whole = _WHOLE_COPIES * 4 * shapes.whole
     checks = END_TO_END if _BASE_BYTES + whole <= 0.6 * free else BY_LAYER
-    memory, seconds = _cost(shapes, bundle, stored_bytes(checkpoint), checks, recipe, threads)
+    memory, seconds = _cost(shapes, table, bundle, checkpoint, config, recipe, checks)
     return Estimate(bundle, bundle + 64 * _MB, memory, seconds, checks)
 
 
@@ -146,12 +155,18 @@ def _bundle_bytes(shapes: Shapes, table: dict[str, dict[str, str]], recipe: Reci
     def stored(component: str, count: int) -> float:
         return count * sum(_BYTES[form] for form in set(table[component].values()))
 
+    floating = 2 if "fp16" in _floats(table) else 4
     embedding = 2 if "fp32" not in table["decoder"].values() and "fp16" in _floats(table) else 4
-    head = stored("lm_head", shapes.head)
-    labels = 16 * shapes.head / shapes.products if recipe.lm_head == "labels" else 0.0
-    encoders = stored("vision", shapes.encoders)
-    terms = shapes.experts * (2 if "fp16" in _floats(table) else 4) / 2
-    return math.ceil(stored("decoder", shapes.products) + head + labels + encoders + terms + embedding * shapes.head)
+    weights = stored("decoder", shapes.products) + stored("lm_head", shapes.head) + stored("vision", shapes.encoders)
+    weights += floating * (shapes.encoders_rest + shapes.experts / 2) + 4 * shapes.tables
+    graphs = 3 if recipe.lm_head == "labels" else 2
+    structure = _STRUCTURE_BYTES + graphs * _LAYER_STRUCTURE_BYTES * shapes.layers
+    return math.ceil(weights + embedding * shapes.head + structure)
+
+
+_STRUCTURE_BYTES, _LAYER_STRUCTURE_BYTES = 250_000, 25_000
+"""Of what is no weight: the encoders' graphs, manifest and report; and a layer of one decoder graph, with the gaps
+between tensors that begin on pages."""
 
 
 def _floats(table: dict[str, dict[str, str]]) -> set[str]:
@@ -163,18 +178,40 @@ _BASE_BYTES = 560 * _MB
 _WHOLE_COPIES = 2.2
 """Copies of a float32 model that the end-to-end checks hold."""
 _TRACED_LAYER_BYTES = 8 * _MB
-_TRACE_SECONDS, _TRACED_LAYER_SECONDS = 12.0, 1.4
-_SECONDS_PER_GB = {"hash": 1.0, "write": 4.0, "make": 30.0}
-_LAYER_PARAMETERS_A_SECOND = 40e6
+_LAYER_BYTES = 7.4
+"""Of a parameter while its layer is compared: stored, in float32, and as ONNX Runtime holds it."""
+
+# Seconds, on two cores of a server of 2024 that was also busy with other work.
+_START, _TRACED_LAYER, _RENDERED_WINDOW = 14.0, 1.4, 0.035
+_HASHED_GB, _WRITTEN_GB = 1.2, 5.0
+_MADE_BILLION = {"fp32": 17.0, "fp16": 17.0, "int8": 20.0, "int4": 28.0, "fp8": 20.0}
+_COMPARED_BILLION = 28.0
+_WINDOW, _FORWARDS, _FLOPS_A_SECOND = 0.14, 4.0, 1e11
+"""An end-to-end window: what it takes whatever the model, forwards in PyTorch, and how fast these are."""
+_TEXT_TOKENS = 60
 
 
-def _cost(shapes: Shapes, bundle: int, stored: int, checks: str, recipe: Recipe, threads: int) -> tuple[int, float]:
+def _cost(
+    shapes: Shapes,
+    table: dict[str, dict[str, str]],
+    bundle: int,
+    checkpoint: Path,
+    config: MosearConfig,
+    recipe: Recipe,
+    checks: str,
+) -> tuple[int, float]:
     """Bytes of anonymous memory and seconds."""
-    transient = max(16 * shapes.largest, 10 * shapes.layer)
-    memory = _BASE_BYTES + _TRACED_LAYER_BYTES * shapes.layers + transient
-    seconds = _TRACE_SECONDS + _TRACED_LAYER_SECONDS * shapes.layers
-    seconds += stored / _GB * _SECONDS_PER_GB["hash"] + bundle / _GB * _SECONDS_PER_GB["write"]
-    seconds += shapes.whole / _GB * _SECONDS_PER_GB["make"] + shapes.products / _LAYER_PARAMETERS_A_SECOND
+    pre = config.preprocessing
+    memory = _BASE_BYTES + _TRACED_LAYER_BYTES * shapes.layers + _LAYER_BYTES * shapes.layer
+    seconds = _START + _TRACED_LAYER * shapes.layers
+    seconds += stored_bytes(checkpoint) / _GB * _HASHED_GB + bundle / _GB * (_WRITTEN_GB + 2 * _HASHED_GB)
+    formats = set(table["decoder"].values())
+    seconds += shapes.products / 1e9 * (sum(_MADE_BILLION[form] for form in formats) + _COMPARED_BILLION)
     if checks == END_TO_END:
-        memory += int(_WHOLE_COPIES * 4 * shapes.whole)
+        windows = recipe.checks.examples
+        memory += _WHOLE_COPIES * 4 * shapes.whole
+        memory += windows * (3 * pre.frames * pre.frame_size**2 + 4 * pre.window_samples)
+        tokens = shapes.visual_tokens + config.audio_tokens + _TEXT_TOKENS
+        forward = 2 * (shapes.products + shapes.head) * tokens / _FLOPS_A_SECOND
+        seconds += windows * (_RENDERED_WINDOW + _WINDOW + _FORWARDS * forward)
     return int(memory), seconds
