@@ -113,7 +113,7 @@ def build(plan: Plan, progress: Progress) -> Report:
 def open_source(plan: Plan, progress: Progress) -> Source:
     """Open the checkpoint, after a look at whether there is room for the build."""
     config = MosearConfig.load(plan.checkpoint)
-    needs = estimate(plan.checkpoint, config, plan.recipe, plan.target)
+    needs = estimate(plan.checkpoint, config, plan.recipe, plan.target, bool(plan.engines))
     check_room(needs, plan.output.absolute().parent)
     progress("load", 0.0)
     mapped = map_checkpoint(plan.checkpoint)

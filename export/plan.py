@@ -112,7 +112,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     """
     config = MosearConfig.load(plan.checkpoint)
     check_replaceable(plan.output, MANIFEST_NAME)
-    needs: Estimate = estimate(plan.checkpoint, config, plan.recipe, plan.target)
+    needs: Estimate = estimate(plan.checkpoint, config, plan.recipe, plan.target, bool(plan.engines))
     reallocation = plan.recipe.reallocation_of(config.reallocation)
     return {
         "checkpoint": str(plan.checkpoint),

@@ -101,13 +101,18 @@ def shapes_of(checkpoint: Path, config: MosearConfig) -> Shapes:
     encoders = sum(module.weight.numel() for module in linear)
     rest = sum(p.numel() for part in parts for p in part.parameters()) - encoders
     tables = sum(b.numel() for part in parts for b in part.buffers() if b.is_floating_point())
-    return Shapes(
-        encoders, rest, tables, sum(layers), head, max(layers), experts, len(layers), model.visual_tokens
-    )
+    return Shapes(encoders, rest, tables, sum(layers), head, max(layers), experts, len(layers), model.visual_tokens)
 
 
-def estimate(checkpoint: Path, config: MosearConfig, recipe: Recipe, target: Target) -> Estimate:
+def estimate(checkpoint: Path, config: MosearConfig, recipe: Recipe, target: Target, engines: bool = False) -> Estimate:
     """Predict what a build needs.
+
+    Args:
+        checkpoint: its folder.
+        config: its configuration.
+        recipe: what to do.
+        target: what for.
+        engines: whether engines are compiled too; they hold the weights once more.
 
     Raises:
         BadInput: the checkpoint's configuration or tokenizer can't be used.
@@ -116,6 +121,8 @@ def estimate(checkpoint: Path, config: MosearConfig, recipe: Recipe, target: Tar
     shapes = shapes_of(checkpoint, config)
     table = formats_of(recipe, target)
     bundle = _bundle_bytes(shapes, table, recipe) + (checkpoint / TOKENIZER).stat().st_size
+    if engines:
+        bundle = 2 * bundle + _ENGINE_BYTES
     free = psutil.virtual_memory().available
     whole = _WHOLE_COPIES * 4 * shapes.whole
     checks = END_TO_END if _BASE_BYTES + whole <= 0.6 * free else BY_LAYER
@@ -164,6 +171,7 @@ def _bundle_bytes(shapes: Shapes, table: dict[str, dict[str, str]], recipe: Reci
     return math.ceil(weights + embedding * shapes.head + structure)
 
 
+_ENGINE_BYTES = 18 * _MB
 _STRUCTURE_BYTES, _LAYER_STRUCTURE_BYTES = 250_000, 25_000
 """Of what is no weight: the encoders' graphs, manifest and report; and a layer of one decoder graph, with the gaps
 between tensors that begin on pages."""
