@@ -14,10 +14,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.table import Table
 
 from mosear.export.targets import TARGETS
+from mosear.export.terminal import print_checks, print_plan, print_report, print_targets, stages
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.errors import Failed, MosearError, UsageError, report
 
@@ -125,15 +125,15 @@ def build(
         )
         plan = make_plan(checkpoint, output, chosen, threads, engines)
         if dry_run:
-            _print_plan(describe(plan), as_json)
+            print_plan(describe(plan), as_json)
             return
         failed: builder.VerificationFailed | None = None
         try:
-            with _stages() as progress:
+            with stages() as progress:
                 result = builder.build(plan, progress)
         except builder.VerificationFailed as error:
             failed, result = error, error.report
-        _print_report(result.as_dict(), output, as_json)
+        print_report(result.as_dict(), output, as_json)
         if failed:
             raise failed
         if not as_json:
@@ -164,7 +164,7 @@ def calibrate(
         from mosear.model.checkpoint import resolve
 
         torch.set_num_threads(threads)
-        with _stages() as progress:
+        with stages() as progress:
             record = calibrate_clips(
                 resolve(checkpoint),
                 clips,
@@ -193,7 +193,7 @@ def engine(
     with _errors(debug):
         from mosear.export.engine import add_engines
 
-        with _stages() as progress:
+        with stages() as progress:
             add_engines(Bundle.open(bundle), tuple(compute_capability or ()), progress)
         print(bundle)
 
@@ -234,7 +234,7 @@ def inspect(
             table.add_row(name, value)
         Console().print(table)
         if manifest.verification:
-            _print_checks(manifest.verification)
+            print_checks(manifest.verification)
 
 
 @app.command()
@@ -257,9 +257,9 @@ def verify(
             return
         from mosear.export.reverify import reverify
 
-        with _stages() as progress:
+        with stages() as progress:
             result = reverify(opened, against, clips, examples, threads, progress)
-        _print_report(result.as_dict(), bundle, as_json)
+        print_report(result.as_dict(), bundle, as_json)
         if not result.passed:
             raise typer.Exit(4)
 
@@ -273,65 +273,7 @@ def targets(as_json: JsonFlag = False) -> None:
         ]
         print(json.dumps(rows, indent=2))
         return
-    table = Table(Column("target", no_wrap=True), "what it is, what it runs, what it needs")
-    for t in TARGETS.values():
-        floor = f"TensorRT{'-RTX' if t.backend == 'tensorrt_rtx' else ''} {t.tensorrt} or later" if t.tensorrt else ""
-        memory = "" if t.memory_gb is None else f"{t.memory_gb:g} GB"
-        needs = [part for part in (floor, *(f"SM {each}" for each in t.compute_capabilities), memory) if part]
-        lines = [t.description, f"{t.backend}: {', '.join(t.precisions)}"]
-        table.add_row(t.name, "\n".join(lines + ([", ".join(needs)] if needs else [])))
-    Console().print(table)
-
-
-@contextmanager
-def _stages() -> Iterator[Any]:
-    """A progress callback that draws one bar a stage on stderr."""
-    columns = (TextColumn("{task.description:16}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(stage: str, fraction: float) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=1.0)
-            bars.update(tasks[stage], completed=fraction)
-
-        yield show
-
-
-def _print_plan(plan: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(plan, indent=2))
-        return
-    table = Table(show_header=False, box=None)
-    for name, value in plan.items():
-        table.add_row(name.removesuffix("_bytes").replace("_", " "), _in_units(name, value))
-    Console().print(table)
-
-
-def _in_units(name: str, value: Any) -> str:
-    if name.endswith("_bytes"):
-        return f"about {value / 1e9:.2f} GB" if value >= 1e9 else f"about {value / 1e6:.0f} MB"
-    if name == "seconds":
-        return f"about {value:.0f}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
-    return str(value)
-
-
-def _print_report(result: dict[str, Any], path: Path, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"bundle": str(path), **result}, indent=2))
-    else:
-        _print_checks(result)
-
-
-def _print_checks(result: dict[str, Any]) -> None:
-    table = Table("check", "measured", "tolerance", "", title=f"parity with PyTorch on {result['examples']} windows")
-    for check in result["checks"]:
-        bound = "reported" if check["bound"] is None else f"{check['relation']} {check['bound']:.4g}"
-        mark = "-" if check["tolerance"] is None else ("pass" if check["passed"] else "FAIL")
-        table.add_row(check["name"], f"{check['measured']:.4g}", bound, mark)
-    Console().print(table)
+    print_targets(TARGETS.values())
 
 
 def main() -> None:
