@@ -60,6 +60,7 @@ class Source:
         calibration: what was learnt about it from clips.
         sha256: its hash.
         examples: windows to check on.
+        capacity: length of the KV cache, tokens: what the recipe asks for, or as many as the decoder has positions.
     """
 
     mapped: Mosear
@@ -67,6 +68,7 @@ class Source:
     calibration: Calibration
     sha256: str
     examples: list[Example]
+    capacity: int
 
 
 def build(plan: Plan, progress: Progress) -> Report:
@@ -91,10 +93,12 @@ def build(plan: Plan, progress: Progress) -> Report:
     gates = source.calibration.gates if experts.mode == "merged" else None
     with published(plan.output, MANIFEST_NAME) as folder:
         parts = make_parts(
-            source.mapped, gates, source.calibration.ranges, plan.recipe, plan.target, plan.recipe.capacity, progress
+            source.mapped, gates, source.calibration.ranges, plan.recipe, plan.target, source.capacity, progress
         )
         save(parts, source.mapped, folder, progress)
-        manifest = make_manifest(plan, source.mapped, source.calibration, source.sha256, parts, experts, folder)
+        manifest = make_manifest(
+            plan, source.mapped, source.calibration, source.sha256, parts, experts, source.capacity, folder
+        )
         write_manifest(folder, manifest)
         report = _check(plan, source, experts, parts, folder, progress)
         if not report.passed:
@@ -135,7 +139,8 @@ def open_source(plan: Plan, progress: Progress) -> Source:
     if not examples:
         raise BadInput("there are no clips to verify on", "give --clips a folder whose labels.csv lists some")
     progress("load", 1.0)
-    return Source(mapped, whole, calibration, sha256, examples)
+    capacity = min(plan.recipe.capacity, mapped.decoder.config.max_position_embeddings)
+    return Source(mapped, whole, calibration, sha256, examples, capacity)
 
 
 def choose_experts(plan: Plan, source: Source, progress: Progress) -> Experts:
@@ -200,7 +205,7 @@ def _check(plan: Plan, source: Source, experts: Experts, parts: Parts, folder: P
     gates = source.calibration.gates if experts.mode == "merged" else None
     model = source.whole or source.mapped
     rows: list[LayerRow] = check_layers(
-        model, gates, folder / PREFILL, source.examples[0], plan.recipe.capacity, lambda done: progress("layers", done)
+        model, gates, folder / PREFILL, source.examples[0], source.capacity, lambda done: progress("layers", done)
     )
     progress("layers", 1.0)
     statistics = source.calibration.gates if experts.mode != "none" else None

@@ -24,7 +24,14 @@ EMBEDDING = "embedding.npy"
 
 
 def make_manifest(
-    plan: Plan, model: Mosear, calibration: Calibration, sha256: str, parts: Parts, experts: Experts, folder: Path
+    plan: Plan,
+    model: Mosear,
+    calibration: Calibration,
+    sha256: str,
+    parts: Parts,
+    experts: Experts,
+    capacity: int,
+    folder: Path,
 ) -> Manifest:
     """The manifest of the files in ``folder``.
 
@@ -35,6 +42,7 @@ def make_manifest(
         sha256: the checkpoint's hash.
         parts: the graphs.
         experts: how the experts are held.
+        capacity: length of the KV cache, tokens.
         folder: of the bundle; everything in it is listed.
     """
     config, decoder = model.config, model.decoder.config
@@ -71,7 +79,7 @@ def make_manifest(
             kv_heads=decoder.num_key_value_heads,
             head_dim=head_dim,
             vocab_size=decoder.vocab_size,
-            capacity=min(plan.recipe.capacity, decoder.max_position_embeddings),
+            capacity=capacity,
             eos_token_ids=[] if end is None else [end],
         ),
         tokens=contract.Tokens(visual=model.visual_tokens, audio=config.audio_tokens),
