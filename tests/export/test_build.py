@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,10 @@ def test_checkpoint_that_does_not_fit(tmp_path: Path, copy: Path, export: Export
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_build_killed_half_way(tmp_path: Path, how: signal.Signals) -> None:
     command = [*EXPORT, "build", "reference", "-o", str(tmp_path / "bundle")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # ignored in a background job
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listening
+    ) as process:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob(".bundle.building-*")) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -78,7 +78,8 @@ def mixed(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def jetson(build: Build) -> Path:
-    return build("jetson", "reference", "--target", "jetson-orin-nano-jp6", "--precision", "int4")
+    """With a longer cache than the decoder has positions."""
+    return build("jetson", "reference", "--target", "jetson-orin-nano-jp6", "--precision", "int4", "--capacity", "1024")
 
 
 @pytest.fixture(scope="module")
