@@ -183,7 +183,7 @@ def _floats(table: dict[str, dict[str, str]]) -> set[str]:
 
 _BASE_BYTES = 560 * _MB
 """Libraries, and the exporter at work."""
-_WHOLE_COPIES = 2.2
+_WHOLE_COPIES = 1.15
 """Copies of a float32 model that the end-to-end checks hold."""
 _TRACED_LAYER_BYTES = 8 * _MB
 _LAYER_BYTES = 7.4
