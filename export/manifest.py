@@ -45,11 +45,7 @@ def make_manifest(
         capacity: length of the KV cache, tokens.
         folder: of the bundle; everything in it is listed.
     """
-    config, decoder = model.config, model.decoder.config
-    head_dim = getattr(decoder, "head_dim", None) or decoder.hidden_size // decoder.num_attention_heads
-    reallocation = model.reallocation
-    end = model.tokenizer.token_to_id(EOS)
-    target = plan.target
+    config, target = model.config, plan.target
     return Manifest(
         name=config.name,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -72,16 +68,7 @@ def make_manifest(
         embedding=EMBEDDING,
         tokenizer=TOKENIZER,
         preprocessing=preprocessing_of(config),
-        decoder=contract.Decoder(
-            layers=decoder.num_hidden_layers,
-            hidden_size=decoder.hidden_size,
-            heads=decoder.num_attention_heads,
-            kv_heads=decoder.num_key_value_heads,
-            head_dim=head_dim,
-            vocab_size=decoder.vocab_size,
-            capacity=capacity,
-            eos_token_ids=[] if end is None else [end],
-        ),
+        decoder=_decoder(model, capacity),
         tokens=contract.Tokens(visual=model.visual_tokens, audio=config.audio_tokens),
         prompt=config.prompt,
         labels=[
@@ -90,14 +77,7 @@ def make_manifest(
         ],
         label_tokens=parts.label_tokens,
         mose=_mose(model, calibration, parts, experts),
-        reallocation=None
-        if reallocation is None
-        else contract.Reallocation(
-            rate=reallocation.rate,
-            threshold=reallocation.threshold,
-            rows=reallocation.rows,
-            layers=reallocation.active_layers(decoder.num_hidden_layers),
-        ),
+        reallocation=_reallocation(model),
         temperature=calibration.temperature,
         calibration=contract.Calibration(
             sha256=calibration.clips_sha256, clips=calibration.clips, source=calibration.source
@@ -106,6 +86,28 @@ def make_manifest(
         intended_use=plan.intended_use,
         notice=config.notice,
     )
+
+
+def _decoder(model: Mosear, capacity: int) -> contract.Decoder:
+    config, end = model.decoder.config, model.tokenizer.token_to_id(EOS)
+    return contract.Decoder(
+        layers=config.num_hidden_layers,
+        hidden_size=config.hidden_size,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        vocab_size=config.vocab_size,
+        capacity=capacity,
+        eos_token_ids=[] if end is None else [end],
+    )
+
+
+def _reallocation(model: Mosear) -> contract.Reallocation | None:
+    settings = model.reallocation
+    if settings is None:
+        return None
+    layers = settings.active_layers(model.decoder.config.num_hidden_layers)
+    return contract.Reallocation(rate=settings.rate, threshold=settings.threshold, rows=settings.rows, layers=layers)
 
 
 def _mose(model: Mosear, calibration: Calibration, parts: Parts, experts: Experts) -> dict[str, Any] | None:

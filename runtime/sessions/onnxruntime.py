@@ -195,10 +195,12 @@ class BoundGraph:
 
 
 def step_inputs(inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
+    """A decoder's inputs by name, but for its cache: [B, S, D], [B, S] and [B, T]."""
     return {"inputs_embeds": inputs_embeds, "position_ids": position_ids, "key_modality": key_modality}
 
 
 def check_inputs(path: Path, inputs: Arrays, names: list[str]) -> None:
+    """Raise BadInput unless ``inputs`` are those that the graph at ``path`` takes."""
     if set(inputs) != set(names):
         raise BadInput(
             f"{path} takes {', '.join(sorted(names))} and not {', '.join(sorted(inputs))}", "build the bundle again"
@@ -206,4 +208,5 @@ def check_inputs(path: Path, inputs: Arrays, names: list[str]) -> None:
 
 
 def run_failed(path: Path, error: Exception) -> Failed:
+    """The error of a graph that the library could not run."""
     return Failed(f"{path.name} failed to run ({error})", "run again with --debug, and report what it prints")
