@@ -27,7 +27,7 @@ types: $(READY)
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,rtx,calibration,optimum,export,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,live,serve,sinks,asr,rtx,calibration,optimum,export,dev]'
 	touch $@
 
 demo/reference-%/manifest.json: $(READY)

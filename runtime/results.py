@@ -13,6 +13,28 @@ UNKNOWN = "unknown"
 _DIGITS = 6
 _STAGES = ("vision", "audio", "prefill", "labels", "reason", "total")
 _MODALITIES = ("visual", "audio", "text")
+_LIVE = ("time", "sequence", "latency_ms", "dropped", "smoothed_label")
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a live answer says beside the answer.
+
+    Attributes:
+        time: RFC 3339, UTC: when the window ended, by the system clock.
+        sequence: answers since the start, this one included.
+        latency_ms: from the end of the window to the answer.
+        dropped: windows left out since the answer before, because the model was busy.
+        smoothed_label: the label over time, ``unknown`` when nothing was seen or heard for a while.
+        smoothed_scores: by label; see ``mosear.runtime.live.smoothing``.
+    """
+
+    time: str
+    sequence: int
+    latency_ms: float
+    dropped: int
+    smoothed_label: str
+    smoothed_scores: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,7 @@ class Emotion:
         states: what is out of the ordinary.
         reason: the model's words, when asked for.
         timings_ms: milliseconds by stage.
+        live: what only a live answer has.
         schema: name and version of this form.
     """
 
@@ -47,14 +70,16 @@ class Emotion:
     states: list[str]
     reason: str | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
+    live: Live | None = None
     schema: str = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data with the schema first; ``reason`` is left out when there is none."""
+        """Plain data with the schema first; ``reason`` and ``live`` are left out when there are none."""
         data = asdict(self)
         ordered = {"schema": data.pop("schema"), **data}
-        if ordered["reason"] is None:
-            del ordered["reason"]
+        for name in ("reason", "live"):
+            if ordered[name] is None:
+                del ordered[name]
         return _rounded(ordered)
 
     def to_json(self) -> str:
@@ -62,12 +87,12 @@ class Emotion:
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
 
 
-def csv_header(labels: Sequence[str]) -> str:
-    """The header line of the CSV form; the columns depend on the labels alone."""
-    return _csv_line(_columns(labels))
+def csv_header(labels: Sequence[str], live: bool = False) -> str:
+    """The header line of the CSV form; the columns depend on the labels, and on whether the answers are live ones."""
+    return _csv_line(_columns(labels, live))
 
 
-def csv_row(emotion: Emotion, labels: Sequence[str]) -> str:
+def csv_row(emotion: Emotion, labels: Sequence[str], live: bool = False) -> str:
     """One row; a cell is empty where there is no value. States and heads are separated by semicolons."""
     reliance = emotion.reliance or {}
     cells: dict[str, Any] = {
@@ -87,11 +112,15 @@ def csv_row(emotion: Emotion, labels: Sequence[str]) -> str:
     for name in ("visual", "audio"):
         alone = emotion.by_modality.get(name) or {}
         cells.update({f"{name}_{label}": alone.get(label) for label in labels})
+    if emotion.live is not None:
+        cells.update({name: getattr(emotion.live, name) for name in _LIVE})
+        cells.update({f"smoothed_{label}": emotion.live.smoothed_scores.get(label) for label in labels})
     rounded = _rounded(cells)
-    return _csv_line(["" if rounded[column] is None else rounded[column] for column in _columns(labels)])
+    columns = _columns(labels, live)
+    return _csv_line(["" if rounded.get(column) is None else rounded[column] for column in columns])
 
 
-def _columns(labels: Sequence[str]) -> list[str]:
+def _columns(labels: Sequence[str], live: bool) -> list[str]:
     return [
         *("schema", "clip", "start", "end", "label"),
         *(f"score_{label}" for label in labels),
@@ -99,6 +128,7 @@ def _columns(labels: Sequence[str]) -> list[str]:
         *(f"audio_{label}" for label in labels),
         *("conflict", *(f"reliance_{name}" for name in _MODALITIES), "reallocated_heads", "states", "reason"),
         *(f"{stage}_ms" for stage in _STAGES),
+        *((*_LIVE, *(f"smoothed_{label}" for label in labels)) if live else ()),
     ]
 
 

@@ -1,0 +1,1 @@
+"""``mosear serve``: one model behind HTTP, for many clients."""

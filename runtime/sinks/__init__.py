@@ -1,0 +1,1 @@
+"""Where live answers go. A slow or lost sink never stops the loop."""
