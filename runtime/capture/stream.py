@@ -19,7 +19,7 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Sound:
-    """Samples, float32 [n], mono, full scale 1, at the model's rate; ``time`` is that of the first, on the ``Clock``."""
+    """Samples, float32 [n], mono, full scale 1, at the model's rate; ``time`` is when the first was heard."""
 
     time: float
     samples: np.ndarray
