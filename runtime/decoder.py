@@ -56,6 +56,15 @@ def lay_rows(
     return PromptRows(embeds, keys)
 
 
+def stack_rows(prompts: Sequence[PromptRows]) -> PromptRows:
+    """Prompts of one length below one another."""
+    if len(prompts) == 1:
+        return prompts[0]
+    return PromptRows(
+        np.concatenate([each.embeds for each in prompts]), np.concatenate([each.modality for each in prompts])
+    )
+
+
 class Decoder:
     """The decoder of a bundle.
 
@@ -64,15 +73,30 @@ class Decoder:
         shape: from the manifest.
         embedding: float32 [V, D], the token embeddings.
         columns: the tokens that the K columns of a prefill's logits stand for; None when K = V, all of them.
+        beginning: token ids int64 [P] that every prompt begins with: they are run once, here, and held.
+
+    Raises:
+        Failed: the inference library fails.
     """
 
     def __init__(
-        self, session: DecoderSession, shape: Shape, embedding: np.ndarray, columns: Sequence[int] | None = None
+        self,
+        session: DecoderSession,
+        shape: Shape,
+        embedding: np.ndarray,
+        columns: Sequence[int] | None = None,
+        beginning: np.ndarray | None = None,
     ) -> None:
         self._session = session
         self._shape = shape
         self._embedding = embedding
         self._column = None if columns is None else {token: place for place, token in enumerate(columns)}
+        self._held = np.zeros((0, shape.hidden_size), np.float32)
+        if beginning is not None and 0 < len(beginning) < shape.capacity:
+            self._held = np.asarray(embedding[beginning], np.float32)
+            count = len(beginning)
+            modality = np.full((1, count), Modality.TEXT, np.int64)
+            session.hold(self._held[None], np.arange(count, dtype=np.int64)[None], modality)
 
     def prefill(self, rows: PromptRows, reserve: int = 0) -> Arrays:
         """Run the prompts; the cache then holds them. Logits are float32 [B, 1, K].
@@ -82,17 +106,21 @@ class Decoder:
             reserve: how many more tokens must fit.
 
         Raises:
+            ValueError: a prompt does not begin as all of them must.
             BadInput: the prompt is longer than the cache.
             Failed: the logits are no numbers.
         """
         batch, length = rows.modality.shape
+        held = len(self._held)
+        if length <= held or (rows.embeds[:, :held] != self._held).any():
+            raise ValueError("the prompt does not begin with what is held")
         if length + reserve > self._shape.capacity:
             raise BadInput(
                 f"the prompt takes {length + reserve} tokens, and the bundle was built for {self._shape.capacity}",
                 "give a shorter transcript, or build the bundle with a larger capacity",
             )
-        positions = np.repeat(np.arange(length, dtype=np.int64)[None], batch, axis=0)
-        return _finite(self._session.prefill(rows.embeds, positions, rows.modality))
+        positions = np.repeat(np.arange(held, length, dtype=np.int64)[None], batch, axis=0)
+        return _finite(self._session.prefill(rows.embeds[:, held:], positions, rows.modality))
 
     def score_labels(self, rows: PromptRows, logits: np.ndarray, labels: Sequence[Label]) -> np.ndarray:
         """Log-probability of each label after each prompt, float64 [B, L].

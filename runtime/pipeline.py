@@ -1,54 +1,26 @@
 """Window → Emotion: the one place where the stages meet."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from time import perf_counter
 
 import numpy as np
 
+from mosear.runtime.answer import Prefill, answer, unknown
 from mosear.runtime.bundle import Bundle
-from mosear.runtime.decoder import Decoder, PromptRows, lay_rows, reserve_for
+from mosear.runtime.decoder import Decoder, PromptRows, lay_rows, reserve_for, stack_rows
 from mosear.runtime.engines.library import PACKAGES
 from mosear.runtime.errors import BadInput, UsageError
+from mosear.runtime.frame_memory import FrameMemory
 from mosear.runtime.manifest import Manifest
 from mosear.runtime.modality import Modality
-from mosear.runtime.prompt import assemble
-from mosear.runtime.results import UNKNOWN, Emotion
-from mosear.runtime.scores import jensen_shannon, label_scores, reliance
+from mosear.runtime.prompt import assemble, constant_beginning
+from mosear.runtime.results import Emotion
 from mosear.runtime.sessions import Arrays, open_backend
 from mosear.runtime.windows import Window
 
 EMOTION_TASK = "emotion"
 REASON_TASK = "reason"
 REASON_TOKENS = 256
-
-
-@dataclass(frozen=True, eq=False)
-class Prefill:
-    """What the model says of a window before it is made into an answer; B rows.
-
-    Attributes:
-        rows: what each row sees: ``all``, ``visual``, ``audio``; only ``all`` when a modality is missing.
-        logits: float32 [B, K] behind the prompt, a column for each of ``Pipeline.logit_tokens``.
-        label_log_probs: float64 [B, L], in the order of the manifest's labels; see ``Decoder.score_labels``.
-        audio_share: float32 [B, R, H], or None when the graph does not report it (so also below).
-        selected: float32 [B, R, H], 1 where the head was reallocated.
-        modality_mass: float32 [B, R, H, 3] on text, visual and audio keys, before reallocation.
-        visual_embeds: float32 [N, k, D], or None without a picture.
-        audio_embeds: float32 [1, a, D], or None without sound.
-        last_is_text: whether the last query row is text.
-        timings_ms: milliseconds by stage.
-    """
-
-    rows: tuple[str, ...]
-    logits: np.ndarray
-    label_log_probs: np.ndarray
-    audio_share: np.ndarray | None
-    selected: np.ndarray | None
-    modality_mass: np.ndarray | None
-    visual_embeds: np.ndarray | None
-    audio_embeds: np.ndarray | None
-    last_is_text: bool
-    timings_ms: dict[str, float] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -60,10 +32,15 @@ class Pipeline:
         provider: ``cpu`` or ``cuda``; what the bundle was built for when left out.
         debug: let the inference library print its warnings.
         whole_vocabulary: score labels on the logits of all tokens, although the bundle has a graph of labels.
+        hold_beginning: run the constant beginning of the prompt once, here, and not with every window.
+
+    It is used by one thread at a time.
 
     Attributes:
         labels: names of the labels.
         logit_tokens: the tokens that logits are for; None means the whole vocabulary.
+        batch_limit: how many windows ``analyse_many`` may be given; None when there is no limit.
+        frame_memory: embeddings of the frames of the window before, for windows that name their frames.
 
     Raises:
         BadInput: a file of the bundle can't be loaded.
@@ -77,6 +54,7 @@ class Pipeline:
         provider: str | None = None,
         debug: bool = False,
         whole_vocabulary: bool = False,
+        hold_beginning: bool = True,
     ) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
@@ -84,11 +62,16 @@ class Pipeline:
         self._manifest = manifest
         self._tokenizer = bundle.tokenizer()
         self._embedding = bundle.embedding()
-        backend = open_backend(manifest, threads, provider or _provider_of(manifest), debug)
+        provider = provider or _provider_of(manifest)
+        # Engines are compiled for the three rows of one window.
+        self.batch_limit = 1 if manifest.backend in PACKAGES and provider != "cpu" else None
+        backend = open_backend(manifest, threads, provider, debug)
         self._vision = backend.session(bundle.file(manifest.graphs.vision))
         self._audio = backend.session(bundle.file(manifest.graphs.audio))
         self.logit_tokens = None if whole_vocabulary else manifest.label_tokens
         self._backend = backend
+        self._beginning = constant_beginning(manifest.prompt, self._tokenizer) if hold_beginning else None
+        self.frame_memory = FrameMemory(manifest.preprocessing.frames_per_clip)
         self._scorer = self._open_decoder(self.logit_tokens)
         self._writer = None if self.logit_tokens else self._scorer
 
@@ -96,7 +79,7 @@ class Pipeline:
         graphs, shape = self._manifest.graphs, self._manifest.decoder
         prefill = graphs.labels if columns and graphs.labels else graphs.prefill
         session = self._backend.decoder(self.bundle.file(prefill), self.bundle.file(graphs.decode), shape)
-        return Decoder(session, shape, self._embedding, columns)
+        return Decoder(session, shape, self._embedding, columns, self._beginning)
 
     def check_can_reason(self) -> None:
         """Raise UsageError when the model has no task for giving reasons."""
@@ -113,31 +96,74 @@ class Pipeline:
             ValueError: the window has neither picture nor sound.
             BadInput: the prompt does not fit, or the graphs do not fit the manifest.
         """
-        if window.frames is None and window.samples is None:
+        return self._forward([window])[0]
+
+    def _forward(self, windows: Sequence[Window]) -> list[Prefill]:
+        """The same for windows that all have the same modalities and prompts of one length, in one batch."""
+        first = windows[0]
+        if first.frames is None and first.samples is None:
             raise ValueError("the window has neither picture nor sound")
         clock = _Clock()
-        visual = self._see(window)
+        visual = [self._see(window) for window in windows]
         clock.lap("vision")
-        audio = self._hear(window)
+        audio = [self._hear(window) for window in windows]
         clock.lap("audio")
-        rows, names = self._rows(window, visual, audio, EMOTION_TASK)
+        laid = [self._rows(*each, EMOTION_TASK) for each in zip(windows, visual, audio, strict=True)]
+        rows, names = stack_rows([each for each, _ in laid]), laid[0][1]
         outputs = self._scorer.prefill(rows, reserve_for(self._manifest.labels))
         clock.lap("prefill")
         self._check_telemetry(outputs)
         log_probs = self._scorer.score_labels(rows, outputs["logits"], self._manifest.labels)
         clock.lap("labels")
-        return Prefill(
-            rows=names,
-            logits=outputs["logits"][:, -1],
-            label_log_probs=log_probs,
-            audio_share=outputs.get("audio_share"),
-            selected=outputs.get("selected"),
-            modality_mass=outputs.get("modality_mass"),
-            visual_embeds=visual,
-            audio_embeds=audio,
-            last_is_text=bool(rows.modality[0, -1] == Modality.TEXT),
-            timings_ms=clock.laps,
-        )
+        count = len(names)
+        parts = [slice(place * count, (place + 1) * count) for place in range(len(windows))]
+        telemetry = [{name: value[part] for name, value in outputs.items()} for part in parts]
+        return [
+            Prefill(
+                rows=names,
+                logits=told["logits"][:, -1],
+                label_log_probs=log_probs[part],
+                audio_share=told.get("audio_share"),
+                selected=told.get("selected"),
+                modality_mass=told.get("modality_mass"),
+                visual_embeds=seen,
+                audio_embeds=heard,
+                last_is_text=bool(rows.modality[0, -1] == Modality.TEXT),
+                timings_ms=clock.laps,
+            )
+            for told, part, seen, heard in zip(telemetry, parts, visual, audio, strict=True)
+        ]
+
+    def analyse_many(self, windows: Sequence[Window], clips: Sequence[str]) -> list[Emotion]:
+        """Answer several windows, those of one layout in one batch of the decoder.
+
+        A stage's milliseconds are those of the whole batch. Where activations are quantized, a window's scores depend
+        a little on who is in its batch.
+
+        Args:
+            windows: from whatever source.
+            clips: what each answer names as its clip.
+
+        Raises:
+            BadInput: as ``forward``.
+            Failed: the model's numbers are not finite, or the inference library fails.
+        """
+        answers: dict[int, Emotion] = {}
+        alike: dict[tuple[bool, bool, int], list[int]] = {}
+        for place, window in enumerate(windows):
+            if window.frames is None and window.samples is None:
+                answers[place] = unknown(window, clips[place])
+            else:
+                layout = window.frames is None, window.samples is None, len(self._assemble(window, EMOTION_TASK)[0])
+                alike.setdefault(layout, []).append(place)
+        for places in alike.values():
+            began = perf_counter()
+            prefills = self._forward([windows[place] for place in places])
+            total = (perf_counter() - began) * 1000
+            for place, prefill in zip(places, prefills, strict=True):
+                timings = {**prefill.timings_ms, "total": total}
+                answers[place] = answer(self._manifest, windows[place], clips[place], prefill, None, timings)
+        return [answers[place] for place in range(len(windows))]
 
     def analyse(self, window: Window, clip: str = "", reason: bool = False) -> Emotion:
         """Answer one window.
@@ -156,9 +182,7 @@ class Pipeline:
             self.check_can_reason()
         began = perf_counter()
         if window.frames is None and window.samples is None:
-            states = [*window.states, UNKNOWN]
-            alone: dict[str, dict[str, float] | None] = {"visual": None, "audio": None}
-            return Emotion(clip, window.start, window.end, UNKNOWN, {}, alone, None, None, [], states)
+            return unknown(window, clip)
         prefill = self.forward(window)
         words = self._reason(window, prefill) if reason else None
         timings = dict(prefill.timings_ms)
@@ -166,59 +190,22 @@ class Pipeline:
         if reason:
             timings["reason"] = total - sum(timings.values())
         timings["total"] = total
-        return self._answer(window, clip, prefill, words, timings)
-
-    def _answer(
-        self, window: Window, clip: str, prefill: Prefill, words: str | None, timings: dict[str, float]
-    ) -> Emotion:
-        scores = label_scores(prefill.label_log_probs, self._manifest.temperature)
-        by_row = dict(zip(prefill.rows, scores, strict=True))
-        seen = by_row.get("visual", scores[0] if window.samples is None else None)
-        heard = by_row.get("audio", scores[0] if window.frames is None else None)
-        return Emotion(
-            clip=clip,
-            start=window.start,
-            end=window.end,
-            label=self.labels[int(np.argmax(scores[0]))],
-            scores=self._named(scores[0]),
-            by_modality={
-                "visual": None if seen is None else self._named(seen),
-                "audio": None if heard is None else self._named(heard),
-            },
-            conflict=None if seen is None or heard is None else jensen_shannon(seen, heard),
-            reliance=self._reliance(prefill),
-            reallocated_heads=self._reallocated(prefill),
-            states=list(window.states),
-            reason=words,
-            timings_ms=timings,
-        )
-
-    def _named(self, scores: np.ndarray) -> dict[str, float]:
-        return dict(zip(self.labels, scores.tolist(), strict=True))
-
-    def _reliance(self, prefill: Prefill) -> dict[str, float] | None:
-        mass, selected = prefill.modality_mass, prefill.selected
-        if mass is None or mass[0].size == 0:
-            return None
-        settings = self._manifest.reallocation
-        acts = settings is not None and (settings.rows != "text" or prefill.last_is_text)
-        chosen = selected[0] if selected is not None else np.zeros(mass[0].shape[:2])
-        return reliance(mass[0], chosen, settings.rate if settings and acts else 0.0)
-
-    def _reallocated(self, prefill: Prefill) -> list[list[int]]:
-        settings = self._manifest.reallocation
-        if settings is None or prefill.selected is None:
-            return []
-        return [[settings.layers[place], int(head)] for place, head in np.argwhere(prefill.selected[0] > 0)]
+        return answer(self._manifest, window, clip, prefill, words, timings)
 
     def _see(self, window: Window) -> np.ndarray | None:
         if window.frames is None:
             return None
         size = self._manifest.preprocessing.frames_per_clip
         clips = window.frames.reshape(-1, size, *window.frames.shape[1:])
-        embeds = self._vision.run({"frames": clips})["visual_embeds"]
+        if window.frame_keys is None:
+            embeds = self._encode(clips)
+        else:
+            embeds = self.frame_memory.embeds(clips, window.frame_keys, self._encode)
         self._check_tokens("vision", embeds, self._manifest.tokens.visual)
         return embeds
+
+    def _encode(self, clips: np.ndarray) -> np.ndarray:
+        return self._vision.run({"frames": clips})["visual_embeds"]
 
     def _hear(self, window: Window) -> np.ndarray | None:
         if window.samples is None:
@@ -247,10 +234,7 @@ class Pipeline:
     def _rows(
         self, window: Window, visual: np.ndarray | None, audio: np.ndarray | None, task: str
     ) -> tuple[PromptRows, tuple[str, ...]]:
-        tokens = self._manifest.tokens
-        token_ids, modality = assemble(
-            self._manifest.prompt, self._tokenizer, tokens.visual, tokens.audio, window.transcript, task
-        )
+        token_ids, modality = self._assemble(window, task)
         media: dict[Modality, np.ndarray] = {}
         for kind, embeds in ((Modality.VISUAL, visual), (Modality.AUDIO, audio)):
             if embeds is not None:
@@ -261,6 +245,10 @@ class Pipeline:
             shown += [(Modality.VISUAL,), (Modality.AUDIO,)]
             names = ("all", "visual", "audio")
         return lay_rows(token_ids, modality, self._embedding, media, shown), names
+
+    def _assemble(self, window: Window, task: str) -> tuple[np.ndarray, np.ndarray]:
+        tokens, prompt = self._manifest.tokens, self._manifest.prompt
+        return assemble(prompt, self._tokenizer, tokens.visual, tokens.audio, window.transcript, task)
 
     def _reason(self, window: Window, prefill: Prefill) -> str:
         if self._writer is None:

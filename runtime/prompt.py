@@ -88,6 +88,12 @@ def encode_transcript(tokenizer: Tokenizer, transcript: str) -> list[int]:
     return [i for i in ids if i not in control][:TRANSCRIPT_TOKENS]
 
 
+def constant_beginning(prompt: Prompt, tokenizer: Tokenizer) -> np.ndarray:
+    """Token ids int64 [P] that every prompt begins with: the text before the first marker, all of it text."""
+    text = _MARKER.split(prompt.template)[0]
+    return np.array(tokenizer.encode(text, add_special_tokens=False).ids if text else [], np.int64)
+
+
 def assemble(
     prompt: Prompt,
     tokenizer: Tokenizer,

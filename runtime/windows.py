@@ -1,7 +1,7 @@
 """A stream of pictures and sound → windows, each of which gets one answer."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,10 @@ class Window:
         samples: float32 [window_samples] mono, zero-padded at the end; None when there is no sound, or only silence.
         transcript: what is said in the clip, or None.
         states: what is out of the ordinary: ``no_video``, ``no_audio``, ``no_speech`` (silence), ``short``,
-            ``truncated`` (the file breaks off in this window).
+            ``truncated`` (the file breaks off in this window). Live windows have more, see
+            ``mosear.runtime.live.assembly``.
+        frame_keys: one for each frame, equal exactly for the same frame of a source; None when no other window will
+            have it.
     """
 
     start: float
@@ -39,6 +42,7 @@ class Window:
     samples: np.ndarray | None
     transcript: str | None = None
     states: tuple[str, ...] = ()
+    frame_keys: tuple[Hashable, ...] | None = None
 
 
 @dataclass(frozen=True)

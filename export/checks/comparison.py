@@ -16,7 +16,8 @@ from mosear.export.checks.rows import Divergence
 from mosear.export.clips import Example
 from mosear.export.merge import fix_gates
 from mosear.model.modeling import Mosear
-from mosear.runtime.pipeline import Pipeline, Prefill
+from mosear.runtime.answer import Prefill
+from mosear.runtime.pipeline import Pipeline
 from mosear.runtime.scores import label_scores, log_softmax
 
 Progress = Callable[[float], None]

@@ -23,8 +23,19 @@ class Session(Protocol):
 class DecoderSession(Protocol):
     """The decoder with its KV cache: static buffers [B, Hkv, C, Dh], or a cache that grows, a pair a layer."""
 
+    def hold(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> None:
+        """Run the beginning of all prompts, [1, P, D], [1, P], [1, P], and keep its keys and values for good.
+
+        From then on ``prefill`` is given what stands behind it.
+        """
+        ...
+
     def prefill(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
-        """Start over with a prompt: embeddings [B, S, D], positions [B, S], modality [B, S]; all outputs but the KV."""
+        """Start over with a prompt, behind what is held.
+
+        Embeddings [B, S, D], positions [B, S], modality [B, P + S] of what is held and of the prompt (P is 0 when
+        nothing is held); all outputs but the KV.
+        """
         ...
 
     def decode(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:

@@ -35,15 +35,26 @@ class GrowingDecoderSession:
         self._prefill = _GrowingGraph(backend.load(prefill), prefill, shape)
         self._decode: _GrowingGraph | None = None
         self._cache: dict[str, Any] = {}
+        nothing = np.zeros((1, shape.kv_heads, 0, shape.head_dim), self._prefill.cache_type)
+        self._held: Arrays = {f"{kind}_{layer}": nothing for layer in range(shape.layers) for kind in ("key", "value")}
+        self._past: dict[str, Any] = {}
+        self._batch = 0
+
+    def hold(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> None:
+        """Keep the beginning of all prompts; see ``DecoderSession``."""
+        past = {name: self._backend.value(value[:, :, :0]) for name, value in self._held.items()}
+        self._go_on(self._prefill, step_inputs(inputs_embeds, position_ids, key_modality), past)
+        self._held = {name: value.numpy() for name, value in self._cache.items()}
+        self._batch = 0
 
     def prefill(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
         """Start over with a prompt; see ``DecoderSession``."""
-        shape = (len(inputs_embeds), self._shape.kv_heads, 0, self._shape.head_dim)
-        empty = self._backend.value(np.zeros(shape, self._prefill.cache_type))
-        past = dict.fromkeys(
-            (f"{kind}_{layer}" for layer in range(self._shape.layers) for kind in ("key", "value")), empty
-        )
-        return self._go_on(self._prefill, step_inputs(inputs_embeds, position_ids, key_modality), past)
+        if self._batch != len(inputs_embeds):
+            self._batch = len(inputs_embeds)
+            self._past = {
+                name: self._backend.value(np.repeat(value, self._batch, axis=0)) for name, value in self._held.items()
+            }
+        return self._go_on(self._prefill, step_inputs(inputs_embeds, position_ids, key_modality), self._past)
 
     def decode(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
         """Go on by one token; see ``DecoderSession``."""

@@ -122,6 +122,15 @@ class OnnxDecoderSession:
         self._buffers: dict[str, Any] = {}
         self._batch = 0
         self._cache: dict[str, Any] = {}
+        self._held: Arrays = {}
+
+    def hold(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> None:
+        """Keep the beginning of all prompts; see ``DecoderSession``."""
+        self._allocate(1)
+        self._prefill.run(step_inputs(inputs_embeds, position_ids, key_modality), self._buffers)
+        length = inputs_embeds.shape[1]
+        self._held = {name: buffer.numpy()[:, :, :length].copy() for name, buffer in self._buffers.items()}
+        self._batch = 0
 
     def prefill(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
         """Start over with a prompt; see ``DecoderSession``."""
@@ -145,11 +154,12 @@ class OnnxDecoderSession:
     def _allocate(self, batch: int) -> None:
         # Zeros and not whatever the memory held: a masked key still takes part in a product with zero.
         shape = (batch, self._shape.kv_heads, self._shape.capacity, self._shape.head_dim)
-        self._buffers = {
-            f"{kind}_{layer}": self._backend.value(np.zeros(shape, self._prefill.cache_type))
-            for layer in range(self._shape.layers)
-            for kind in ("key", "value")
-        }
+        self._buffers = {}
+        for name in (f"{kind}_{layer}" for layer in range(self._shape.layers) for kind in ("key", "value")):
+            buffer = np.zeros(shape, self._prefill.cache_type)
+            if self._held:
+                buffer[:, :, : self._held[name].shape[2]] = self._held[name]
+            self._buffers[name] = self._backend.value(buffer)
         self._batch = batch
 
 

@@ -207,12 +207,39 @@ class TensorRTDecoderSession:
         self._spread = Buffers(backend.device)
         self._cache: dict[str, int] = {}
         self._batch = 0
+        self._held = Buffers(backend.device)
+        self._held_rows = 0
+        self._filled = 0
+
+    def hold(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> None:
+        """Keep the beginning of all prompts; see ``DecoderSession``."""
+        self._held_rows = 0
+        self.prefill(inputs_embeds, position_ids, key_modality)
+        rows = inputs_embeds.shape[1]
+        for name, address in self._cache.items():
+            held = self._held.get(name, self._shape.kv_heads * rows * self._width)
+            self._copy(held, rows, address, self._shape.capacity, rows, self._shape.kv_heads)
+        self._backend.device.wait()
+        self._held_rows, self._filled = rows, 0
 
     def prefill(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
         """Start over with a prompt; see ``DecoderSession``."""
         self._batch = len(inputs_embeds)
         self._cache = {name: self._buffers.get(name, self._batch * self._row) for name in self._names}
+        if self._held_rows and self._filled < self._batch:
+            self._fill()
         return self._run(self._prefill, inputs_embeds, position_ids, key_modality)
+
+    def _fill(self) -> None:
+        """Put what is held in front of every row. A smaller batch is the first rows of it, so this lasts."""
+        shape = self._shape
+        for name, address in self._cache.items():
+            held = self._held.get(name, shape.kv_heads * self._held_rows * self._width)
+            for place in range(self._batch):
+                row = address + place * self._row
+                self._copy(row, shape.capacity, held, self._held_rows, self._held_rows, shape.kv_heads)
+        self._backend.device.wait()
+        self._filled = self._batch
 
     def decode(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
         """Go on by one token; see ``DecoderSession``."""
@@ -235,8 +262,12 @@ class TensorRTDecoderSession:
     @property
     def _row(self) -> int:
         """Bytes of one sample's keys or values in one layer."""
-        shape = self._shape
-        return shape.kv_heads * shape.capacity * shape.head_dim * self._type.itemsize
+        return self._shape.kv_heads * self._shape.capacity * self._width
+
+    @property
+    def _width(self) -> int:
+        """Bytes of one position's key or value in one head."""
+        return self._shape.head_dim * self._type.itemsize
 
     def _run(self, context: Context, embeds: np.ndarray, positions: np.ndarray, modality: np.ndarray) -> Arrays:
         shape = self._shape
@@ -261,18 +292,16 @@ class TensorRTDecoderSession:
 
     def _keep(self, new_rows: dict[str, int], past: int, rows: int) -> None:
         """Copy new keys and values [B, Hkv, S, Dh] into the buffers behind the past."""
-        shape, device = self._shape, self._backend.device
-        width = shape.head_dim * self._type.itemsize
+        shape = self._shape
         for name, address in self._cache.items():
-            device.copy_rows(
-                address + past * width,
-                shape.capacity * width,
-                new_rows[f"present_{name}"],
-                rows * width,
-                rows * width,
-                self._batch * shape.kv_heads,
-            )
-        device.wait()
+            target = address + past * self._width
+            self._copy(target, shape.capacity, new_rows[f"present_{name}"], rows, rows, self._batch * shape.kv_heads)
+        self._backend.device.wait()
+
+    def _copy(self, target: int, target_rows: int, source: int, source_rows: int, rows: int, heads: int) -> None:
+        """Copy ``rows`` positions of each of ``heads`` heads, between buffers of so many positions a head."""
+        width = self._width
+        self._backend.device.copy_rows(target, target_rows * width, source, source_rows * width, rows * width, heads)
 
 
 class Buffers:

@@ -51,11 +51,21 @@ class StaticDecoderSession:
         self._prefill = OnnxSession(session, prefill)
         self._decode: OnnxSession | None = None
         self._cache: Arrays = {}
+        self._held: Arrays = {}
+
+    def hold(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> None:
+        """Keep the beginning of all prompts; see ``DecoderSession``."""
+        self._held = {}
+        self.prefill(inputs_embeds, position_ids, key_modality)
+        length = inputs_embeds.shape[1]
+        self._held = {name: buffer[:, :, :length].copy() for name, buffer in self._cache.items()}
 
     def prefill(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:
         """Start over with a prompt; see ``DecoderSession``."""
         shape = (len(inputs_embeds), self._shape.kv_heads, self._shape.capacity, self._shape.head_dim)
         self._cache = {name: np.zeros(shape, self._type) for name in self._names}
+        for name, held in self._held.items():
+            self._cache[name][:, :, : held.shape[2]] = held
         return self._run(self._prefill, inputs_embeds, position_ids, key_modality)
 
     def decode(self, inputs_embeds: np.ndarray, position_ids: np.ndarray, key_modality: np.ndarray) -> Arrays:

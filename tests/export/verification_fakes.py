@@ -12,7 +12,7 @@ import torch
 from mosear.export.clips import Example
 from mosear.export.merge import fix_gates
 from mosear.model.attention import Telemetry
-from mosear.runtime.pipeline import Prefill
+from mosear.runtime.answer import Prefill
 from mosear.runtime.windows import Window
 
 SUBSETS = ("audio_aligned", "consistent", "video_aligned")

@@ -85,6 +85,19 @@ def test_prompt_steps_and_a_new_prompt(kind: int, tolerance: float, tmp_path: Pa
             np.testing.assert_array_equal(found["positions"], np.full((batch, 1), seen))
 
 
+def test_prompts_go_on_behind_what_is_held(tmp_path: Path) -> None:
+    session, random = opened(tmp_path), np.random.default_rng(5)
+    beginning = random.normal(size=(1, 2, D)).astype(np.float32)
+    session.hold(*step(beginning, 0))
+    for batch in (3, 1, 3):
+        rest = random.normal(size=(batch, 4, D)).astype(np.float32)
+        whole = np.concatenate([np.repeat(beginning, batch, axis=0), rest], axis=1)
+        found = session.prefill(*step(rest[:, :3], 2))
+        np.testing.assert_allclose(found["logits"], truth(whole[:, :5]), atol=1e-5)
+        found = session.decode(*step(rest[:, 3:], 5))
+        np.testing.assert_allclose(found["logits"], truth(whole), atol=1e-5)
+
+
 def test_rows_are_repeated_side_by_side(tmp_path: Path) -> None:
     session, random = opened(tmp_path), np.random.default_rng(2)
     embeds, more = random.normal(size=(2, 3, D)).astype(np.float32), random.normal(size=(6, 1, D)).astype(np.float32)
