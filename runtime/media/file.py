@@ -153,14 +153,23 @@ def _check_is_file(path: Path) -> None:
 
 def _open(path: Path) -> av.container.InputContainer:
     try:
+        kind = "jpeg_pipe" if _is_jpeg(path) else None
         # The prefix keeps a name with a colon from being taken for a protocol.
-        return av.open(f"file:{path.absolute()}", options=dict(_OPTIONS), metadata_errors="replace")
+        return av.open(f"file:{path.absolute()}", format=kind, options=dict(_OPTIONS), metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadInput(
             f"{path} is not a media file that can be read ({reason})",
             "give a whole video or sound file; one that was cut while being written often lacks its index",
         ) from error
+
+
+def _is_jpeg(path: Path) -> bool:
+    """By its name alone a .jpg is taken for the first of a numbered series, which is not allowed here."""
+    if path.suffix.lower() not in (".jpg", ".jpeg"):
+        return False
+    with path.open("rb") as file:
+        return file.read(3) == b"\xff\xd8\xff"
 
 
 def _scan(path: Path) -> tuple[dict[int, float], bool]:

@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -199,6 +200,22 @@ def test_a_picture_is_a_short_clip(tmp_path, preprocessing: Preprocessing, name:
     av.VideoFrame.from_ndarray(runtime_media.flat((64, 48), 90), format="rgb24").to_image().save(tmp_path / name)
     (window,) = read_windows(tmp_path / name, preprocessing)
     assert window.states == ("no_audio", "short")
+    assert _greys(window.frames) == pytest.approx([90] * 8, abs=2)
+
+
+def test_a_camera_s_bare_jpeg_is_a_picture_too(tmp_path, preprocessing: Preprocessing) -> None:
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 48, "yuvj420p", Fraction(1, 25)
+    frame = av.VideoFrame.from_ndarray(runtime_media.flat((64, 48), 90), format="rgb24").reformat(format="yuvj420p")
+    data = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+    assert b"JFIF" not in data
+    for name in ("a.jpg", "b.JPEG"):
+        (tmp_path / name).write_bytes(data)
+        (window,) = read_windows(tmp_path / name, preprocessing)
+        assert _greys(window.frames) == pytest.approx([90] * 8, abs=2)
+    av.VideoFrame.from_ndarray(runtime_media.flat((64, 48), 90), format="rgb24").to_image().save(tmp_path / "c.png")
+    (tmp_path / "c.png").rename(tmp_path / "c.jpg")
+    (window,) = read_windows(tmp_path / "c.jpg", preprocessing)
     assert _greys(window.frames) == pytest.approx([90] * 8, abs=2)
 
 
