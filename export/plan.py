@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mosear.export.checks.tolerances import Tolerances, default_tolerances
-from mosear.export.intended_use import check_intended_use
 from mosear.export.precision import formats_of, precision_name
 from mosear.export.recipe import Recipe
 from mosear.export.resources import Estimate, estimate
@@ -18,6 +17,7 @@ from mosear.model.configuration import MosearConfig
 from mosear.model.publish import check_replaceable
 from mosear.runtime.errors import UsageError
 from mosear.runtime.manifest import MANIFEST_NAME
+from mosear.runtime.privacy.intended_use import stated_use
 
 RTX = "tensorrt_rtx"
 
@@ -67,7 +67,7 @@ class Plan:
     @property
     def intended_use(self) -> str:
         """The line that the manifest records."""
-        return check_intended_use(self.recipe.intended_use, self.recipe.use_reason)
+        return stated_use(self.recipe.intended_use, self.recipe.use_reason)
 
     @property
     def calibration(self) -> Path:
@@ -95,7 +95,7 @@ def make_plan(checkpoint: str, output: Path, recipe: Recipe, threads: int, engin
     # Each of these raises what is wrong with the recipe, before anything is loaded.
     formats_of(recipe, target)
     default_tolerances(plan.checked_precisions).override(recipe.bounds)
-    check_intended_use(recipe.intended_use, recipe.use_reason)
+    stated_use(recipe.intended_use, recipe.use_reason)
     if recipe.lm_head == "labels" and target.compute_capabilities:
         raise UsageError(
             f"lm_head: labels is not for {target.name}: a further graph is a further engine with all weights again",

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from mosear.export.checks.tolerances import Tolerances
-from mosear.export.intended_use import DEFAULT_USE
 from mosear.model.reallocation import Reallocation, Rows
 from mosear.runtime.errors import UsageError
+from mosear.runtime.privacy.intended_use import NOT_STATED
 
 Format = Literal["fp32", "fp16", "int8", "int4", "fp8"]
 PrecisionName = Literal["fp32", "fp16", "int8", "int4", "fp8", "mixed"]
@@ -175,7 +175,7 @@ class Recipe(_Strict):
     lm_head: Literal["full", "labels"] = "full"
     capacity: Annotated[int, Field(strict=True, ge=64)] = 512
     checks: Checks = Field(default_factory=Checks)
-    intended_use: str = DEFAULT_USE
+    intended_use: str = NOT_STATED
     use_reason: str | None = None
 
     @property

@@ -44,10 +44,33 @@ def line(emotion: Emotion, width: int) -> Text:
     return text
 
 
-def _best(scores: dict[str, float] | None) -> str:
+def live_heading() -> Text:
+    """The line above many ``live_line``s."""
+    labels = "  ".join(f"{name:13}" for name in ("over time", "this window", "face alone", "voice alone"))
+    return Text(f"{'time':8}  {labels}  conflict  heads  {'ms':>5}  states", style="bold")
+
+
+def live_line(emotion: Emotion) -> Text:
+    """A live answer on one line; its time is the end of the window, in UTC."""
+    live = emotion.live
+    if live is None:
+        raise ValueError("only a live answer has a time")
+    conflict = "-" if emotion.conflict is None else f"{emotion.conflict:.2f}"
+    text = Text(f"{live.time[11:19]}  ")
+    text.append(f"{_best(live.smoothed_scores, live.smoothed_label):13}", style="bold cyan")
+    alone = "  ".join(f"{_best(emotion.by_modality.get(name)):13}" for name in ("visual", "audio"))
+    text.append(f"  {_best(emotion.scores):13}  {alone}  {conflict:>8}  {len(emotion.reallocated_heads):>5}  ")
+    text.append(f"{live.latency_ms:>5.0f}  ")
+    text.append(", ".join(emotion.states + ([f"{live.dropped} dropped"] if live.dropped else [])), style="yellow")
+    if emotion.reason:
+        text.append(f"\n          {one_line(emotion.reason, limit=4000)}")
+    return text
+
+
+def _best(scores: dict[str, float] | None, label: str | None = None) -> str:
     if not scores:
         return "-"
-    label = max(scores, key=lambda name: scores[name])
+    label = label if label in scores else max(scores, key=lambda name: scores[name])
     return f"{label} {scores[label]:.2f}"
 
 

@@ -81,9 +81,14 @@ class Pipeline:
         session = self._backend.decoder(self.bundle.file(prefill), self.bundle.file(graphs.decode), shape)
         return Decoder(session, shape, self._embedding, columns, self._beginning)
 
+    @property
+    def can_reason(self) -> bool:
+        """Whether the model has a task for giving reasons."""
+        return REASON_TASK in self._manifest.prompt.tasks
+
     def check_can_reason(self) -> None:
         """Raise UsageError when the model has no task for giving reasons."""
-        if REASON_TASK not in self._manifest.prompt.tasks:
+        if not self.can_reason:
             raise UsageError(f"{self._manifest.name} can't give reasons", "leave --reason out")
 
     def forward(self, window: Window) -> Prefill:

@@ -144,7 +144,7 @@ class LiveLoop:
                 # Not in one go: sources may end, and whoever watches the loop wants to hear from it.
                 self._clock.wait(min(due + SETTLE_S, self._clock.now() + _PATIENCE_S * self._clock.speed), stop)
                 continue
-            late = 0 if ended else math.floor((self._clock.now() - SETTLE_S - due) / hop)
+            late = 0 if ended else max(0, math.floor((self._clock.now() - SETTLE_S - due) / hop))
             self._one(due + late * hop, late)
             done += 1 + late
 

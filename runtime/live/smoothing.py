@@ -38,7 +38,9 @@ class Smoother:
         self._tau = tau
         self._margin = margin
         self._forget = forget
-        self._start_over()
+        self._label = UNKNOWN
+        self._scores: dict[str, float] = {}
+        self._time = -math.inf
 
     def update(self, time: float, scores: Mapping[str, float]) -> tuple[str, dict[str, float]]:
         """Take in an answer, and give the smoothed one.
@@ -76,5 +78,5 @@ class Smoother:
 
     def _start_over(self) -> None:
         self._label = UNKNOWN
-        self._scores: dict[str, float] = {}
+        self._scores = {}
         self._time = -math.inf

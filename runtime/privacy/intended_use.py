@@ -1,21 +1,21 @@
 """What a bundle is meant for, and the uses that the EU AI Act bans.
 
 Article 5(1)(f) of Regulation (EU) 2024/1689 bans inferring emotions in the workplace and in education, except for
-medical or safety reasons. This check is a reminder, not legal advice.
+medical or safety reasons. These checks are a reminder, not legal advice.
 """
-
-from __future__ import annotations
 
 import re
 
 from mosear.runtime.errors import UsageError
+from mosear.runtime.manifest import Manifest
 
-DEFAULT_USE = "not stated"
+NOT_STATED = "not stated"
 RESTRICTED = re.compile(r"\b(workplace|education)\b", re.IGNORECASE)
+_WITH_REASON = re.compile(r"\(.*\S.*\)$")
 
 
-def check_intended_use(use: str, reason: str | None) -> str:
-    """The line that the manifest records.
+def stated_use(use: str, reason: str | None) -> str:
+    """The line that a bundle's manifest records.
 
     Args:
         use: what the bundle is for, in the builder's words.
@@ -34,4 +34,17 @@ def check_intended_use(use: str, reason: str | None) -> str:
         return f"{use} ({stated})"
     if stated:
         raise UsageError("a use reason goes with an intended use in workplace or education", "leave it out")
-    return use or DEFAULT_USE
+    return use or NOT_STATED
+
+
+def check_live_use(manifest: Manifest) -> None:
+    """Raise UsageError for a bundle that is meant for a restricted use and states no reason.
+
+    The exporter builds none; a manifest that was changed by hand ends here, before a camera is opened.
+    """
+    use = manifest.intended_use
+    if RESTRICTED.search(use) and not _WITH_REASON.search(use):
+        raise UsageError(
+            f"this bundle's intended use, {use!r}, is banned in the EU without a medical or safety reason",
+            "build it with --use-reason; this is a reminder of the AI Act, Art. 5(1)(f), and not legal advice",
+        )

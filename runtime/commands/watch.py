@@ -1,0 +1,149 @@
+"""``mosear watch``: camera and microphone → emotions, for as long as it is left running."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from mosear.runtime.bundle import Bundle
+from mosear.runtime.commands import live_options as live
+from mosear.runtime.commands.choices import Provider
+from mosear.runtime.live.loop import Reasons
+from mosear.runtime.live.opening import LiveRun, open_live
+from mosear.runtime.live.options import LiveOptions
+from mosear.runtime.live.waiting import Waiting
+from mosear.runtime.output import Format, live_writer
+from mosear.runtime.perception.faces import Choice
+from mosear.runtime.pipeline import Pipeline
+from mosear.runtime.privacy.duration import parse_duration
+from mosear.runtime.privacy.intended_use import check_live_use
+from mosear.runtime.results import Emotion
+from mosear.runtime.terminal import exits
+
+_WAITING = 64
+_PATIENCE_S = 0.2
+
+
+def watch(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mosear-export build.")],
+    camera: Annotated[str, live.CameraOption] = "0",
+    microphone: live.Microphone = None,
+    window: live.WindowLength = None,
+    hop: live.Hop = 1.0,
+    form: Annotated[
+        Format, typer.Option("--format", envvar="MOSEAR_FORMAT", help="How answers are written.")
+    ] = Format.human,
+    sinks: live.Sinks = None,
+    smoothing: live.Smoothing = 2.0,
+    margin: live.Margin = 0.1,
+    forget: live.Forget = 5.0,
+    reason: live.WhenReason = Reasons.never,
+    transcript: live.Transcript = None,
+    asr: live.Asr = None,
+    faces: live.Faces = None,
+    faces_sha256: live.FacesHash = None,
+    face: live.WhichFace = Choice.largest,
+    voice_activity: live.VoiceActivity = True,
+    loop: live.Loop = False,
+    speed: live.Speed = 1.0,
+    save_media: live.SaveMedia = None,
+    keep_for: live.KeepFor = None,
+    threads: Annotated[
+        int | None, typer.Option(envvar="MOSEAR_THREADS", min=1, help="CPU threads; the library's choice by default.")
+    ] = None,
+    provider: Annotated[
+        Provider | None,
+        typer.Option(envvar="MOSEAR_PROVIDER", help="Where to compute; what the bundle was built for by default."),
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="MOSEAR_DEBUG", help="Show traces and the library's warnings.")
+    ] = False,
+) -> None:
+    """Answer live windows; see the help of the command."""
+    with exits(debug):
+        options = LiveOptions(
+            camera=camera,
+            microphone=microphone,
+            window=window,
+            hop=hop,
+            smoothing=smoothing,
+            margin=margin,
+            forget=forget,
+            reasons=reason,
+            transcript=transcript,
+            asr=asr,
+            faces=faces,
+            faces_sha256=faces_sha256,
+            face=face,
+            voice_activity=voice_activity,
+            loop=loop,
+            speed=speed,
+            save_media=save_media,
+            keep_for=None if keep_for is None else parse_duration(keep_for),
+            sinks=list(sinks or ()),
+        )
+        opened = Bundle.open(bundle)
+        check_live_use(opened.manifest)
+        pipeline = Pipeline(opened, threads, provider.value if provider else None, debug)
+        answers = Waiting(_WAITING)
+        run = open_live(options, opened.manifest, pipeline.analyse, answers.put, can_reason=pipeline.can_reason)
+        print(opened.manifest.notice, file=sys.stderr, flush=True)
+        try:
+            _watch(run, answers, live_writer(form, pipeline.labels))
+        finally:
+            run.close()
+
+
+def _watch(run: LiveRun, answers: Waiting, write: Callable[[Emotion], None]) -> None:
+    """Let the loop run in a thread of its own, and write its answers here: a slow reader must not hold it up."""
+    stop = threading.Event()
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run.loop.run(stop)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, name="mosear-loop", daemon=True)
+    with _signals(stop, run):
+        thread.start()
+        try:
+            while thread.is_alive() or not answers.empty():
+                emotion = answers.get(_PATIENCE_S)
+                if emotion is not None:
+                    write(emotion)
+        finally:
+            stop.set()
+            thread.join()
+    if answers.dropped:
+        print(f"{answers.dropped} answers were not written: their reader was too slow", file=sys.stderr)
+    if failed:
+        raise failed[0]
+
+
+@contextmanager
+def _signals(stop: threading.Event, run: LiveRun) -> Iterator[None]:
+    """SIGTERM ends the loop in good order; SIGUSR1 asks for the model's reason with the next window."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        run.loop.ask_reason()
+
+    wanted = {"SIGTERM": end, "SIGUSR1": ask}
+    before = {
+        name: signal.signal(getattr(signal, name), handler) for name, handler in wanted.items() if hasattr(signal, name)
+    }
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
