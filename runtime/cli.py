@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mosear.runtime.commands.run import run
+from mosear.runtime.commands.watch import watch
 from mosear.runtime.terminal import ESTIMATE, ensure_standard_error, exits, writing
 
 app = typer.Typer(
@@ -45,6 +46,11 @@ app.command(
     help="Read clips as windows and answer each one. Results go to standard output, everything else to standard "
     f"error. A clip that can't be read does not stop the others.\n\n{ESTIMATE}"
 )(run)
+app.command(
+    help="Answer live windows of a camera and a microphone, until it is stopped. Answers go to standard output and to "
+    "the sinks, everything else to standard error. SIGUSR1 asks for the model's reason with the next answer.\n\n"
+    f"{ESTIMATE}"
+)(watch)
 
 
 if __name__ == "__main__":

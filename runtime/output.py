@@ -47,7 +47,7 @@ def live_writer(form: Format, labels: list[str]) -> Callable[[Emotion], None]:
         return _plain(form, labels, live=True)
     _check_open()
     console = Console(file=sys.stdout, highlight=False)
-    _show(console, live_heading())
+    _show(console, live_heading(), soft_wrap=True)
     return lambda emotion: _show(console, live_line(emotion), soft_wrap=True)
 
 

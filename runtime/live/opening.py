@@ -123,7 +123,7 @@ def open_live(
     labels = [label.name for label in manifest.labels]
     smoother = Smoother(labels, options.smoothing, options.margin, options.forget)
     feeds = open_feeds(camera, microphone, rate, clock, _to_all(takes), options.loop)
-    sinks = open_sinks(options.sinks, labels, name)
+    sinks = open_sinks(options.sinks, labels)
     closers.append(lambda: sinks.close(_CLOSING_S))
 
     def deliver(emotion: Emotion) -> None:
