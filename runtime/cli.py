@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mosear.runtime.commands.doctor import HELP, doctor
 from mosear.runtime.commands.run import run
 from mosear.runtime.commands.watch import watch
 from mosear.runtime.terminal import ESTIMATE, ensure_standard_error, exits, writing
@@ -51,6 +52,7 @@ app.command(
     "the sinks, everything else to standard error. SIGUSR1 asks for the model's reason with the next answer.\n\n"
     f"{ESTIMATE}"
 )(watch)
+app.command(help=HELP)(doctor)
 
 
 if __name__ == "__main__":

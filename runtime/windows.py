@@ -9,7 +9,8 @@ import numpy as np
 
 from mosear.runtime.errors import UsageError
 from mosear.runtime.manifest import Preprocessing
-from mosear.runtime.media.file import MediaInfo, probe
+from mosear.runtime.media.file import NO_LIMITS, MediaInfo, probe
+from mosear.runtime.media.opening import Limits
 from mosear.runtime.media.sampling import sample_frames, sample_sound
 
 SHORTEST_WINDOW = 0.5
@@ -70,6 +71,7 @@ def read_windows(
     window_s: float | None = None,
     hop_s: float | None = None,
     transcript: str | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> Iterator[Window]:
     """Read a clip as windows; memory is bounded by the length of a window, not of the clip.
 
@@ -79,6 +81,7 @@ def read_windows(
         window_s: length of a window in seconds, from 0.5 to the model's; the model's when left out.
         hop_s: seconds from the start of one window to the start of the next; the length when left out.
         transcript: what is said in the clip, given to every window.
+        limits: how much of a file is taken.
 
     Returns:
         The windows in order. A clip shorter than one gives a single window over all of it. What remains after the
@@ -87,10 +90,10 @@ def read_windows(
 
     Raises:
         UsageError: ``window_s`` or ``hop_s`` is out of range.
-        BadInput: the file is missing or is not media that can be decoded.
+        BadInput: the file is missing or is not media that can be decoded; ``OverLimit`` when it crosses a limit.
     """
     length, hop = lengths(preprocessing, window_s, hop_s)
-    info = probe(path)
+    info = probe(path, limits)
     return _windows(info, preprocessing, Plan(info.duration, length, hop), transcript)
 
 

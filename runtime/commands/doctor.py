@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from mosear.runtime.errors import Failed
+from mosear.runtime.errors import Failed, UsageError
 from mosear.runtime.terminal import exits, writing
 
 HELP = (
@@ -25,7 +25,7 @@ HELP = (
 def doctor(
     context: typer.Context,
     bundle: Annotated[
-        Path | None, typer.Argument(metavar="[BUNDLE]", help="Folder made by mosear-export build, to try too.")
+        Path | None, typer.Argument(metavar="BUNDLE", help="Folder made by mosear-export build, to try too.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object instead of the table.")] = False,
     camera: Annotated[
@@ -69,6 +69,8 @@ def doctor(
             raise Failed("standard output is closed", "send the findings to a file or to another program")
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        if not devices:
+            _refuse_named_devices(context)
         question = Question(
             bundle=bundle,
             camera=camera,
@@ -91,6 +93,14 @@ def doctor(
                 text = capture.get()
             print(text, end="", flush=True)
     raise typer.Exit(exit_code(found))
+
+
+def _refuse_named_devices(context: typer.Context) -> None:
+    """Raise UsageError for a device that was named beside --no-devices; one from the environment is left alone."""
+    for name in ("camera", "microphone"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"--{name} and --no-devices contradict each other", "leave one of them out")
 
 
 def variables_of(command: Any) -> set[str]:

@@ -18,7 +18,8 @@ Microphone = Annotated[
     str | None,
     typer.Option(
         "--mic",
-        envvar="MOSEAR_MIC",
+        "--microphone",
+        envvar="MOSEAR_MICROPHONE",
         metavar="M",
         help="default, a number or a part of a name, camera (the sound of the file or address), file:PATH, or none. By "
         "default the camera's sound where it has any, else the default microphone.",

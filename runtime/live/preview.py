@@ -19,7 +19,8 @@ def jpeg(picture: Picture) -> bytes:
     # The encoder takes even sides only.
     width, height = (max(2, round(side * scale / 2) * 2) for side in (frame.width, frame.height))
     small = frame.reformat(width=width, height=height, format="rgb24", interpolation=Interpolation.AREA, threads=1)
-    upright = np.ascontiguousarray(np.rot90(small.to_ndarray(), round(frame.rotation / 90) % 4))
+    pixels = np.asarray(small.to_ndarray(), np.uint8)
+    upright = np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
     encoder = av.CodecContext.create("mjpeg", "w")
     encoder.height, encoder.width = upright.shape[:2]
     encoder.pix_fmt = "yuvj420p"

@@ -35,7 +35,7 @@ class GrowingDecoderSession:
         self._prefill = _GrowingGraph(backend.load(prefill), prefill, shape)
         self._decode: _GrowingGraph | None = None
         self._cache: dict[str, Any] = {}
-        nothing = np.zeros((1, shape.kv_heads, 0, shape.head_dim), self._prefill.cache_type)
+        nothing: np.ndarray = np.zeros((1, shape.kv_heads, 0, shape.head_dim), self._prefill.cache_type)
         self._held: Arrays = {f"{kind}_{layer}": nothing for layer in range(shape.layers) for kind in ("key", "value")}
         self._past: dict[str, Any] = {}
         self._batch = 0

@@ -156,7 +156,7 @@ class OnnxDecoderSession:
         shape = (batch, self._shape.kv_heads, self._shape.capacity, self._shape.head_dim)
         self._buffers = {}
         for name in (f"{kind}_{layer}" for layer in range(self._shape.layers) for kind in ("key", "value")):
-            buffer = np.zeros(shape, self._prefill.cache_type)
+            buffer: np.ndarray = np.zeros(shape, self._prefill.cache_type)
             if self._held:
                 buffer[:, :, : self._held[name].shape[2]] = self._held[name]
             self._buffers[name] = self._backend.value(buffer)

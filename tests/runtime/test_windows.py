@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+import wave
 from fractions import Fraction
 
 import av
@@ -11,9 +12,10 @@ import runtime_media
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosear.runtime.errors import UsageError
+from mosear.runtime.errors import BadInput, UsageError
 from mosear.runtime.manifest import Preprocessing
-from mosear.runtime.media.file import probe, sound
+from mosear.runtime.media.file import pictures, probe, sound
+from mosear.runtime.media.opening import Limits, OverLimit
 from mosear.runtime.windows import Plan, is_silent, read_windows
 
 
@@ -337,3 +339,26 @@ def test_memory_does_not_grow_with_the_clip(tmp_path, preprocessing: Preprocessi
 def test_sound_keeps_its_length(tmp_path) -> None:
     path = runtime_media.write(tmp_path / "a.wav", 10.0, video=False, rate=44100, audio_codec="pcm_s16le")
     assert sum(len(samples) for _, samples in sound(probe(path), 16000)) == pytest.approx(160000, abs=2)
+
+
+def test_limits_end_the_reading_of_a_file_early(tmp_path, preprocessing: Preprocessing) -> None:
+    path = runtime_media.write(tmp_path / "a.mp4", 6.0)
+    width, height = (lambda frame: (frame.width, frame.height))(next(pictures(probe(path)))[1])
+    assert len(list(read_windows(path, preprocessing, limits=Limits(7.0, width * height)))) == 2
+    with pytest.raises(OverLimit, match="longer than 4 s") as caught:
+        read_windows(path, preprocessing, limits=Limits(4.0))
+    assert caught.value.which == "seconds"
+    with pytest.raises(OverLimit, match="pixels") as caught:
+        read_windows(path, preprocessing, limits=Limits(pixels=width * height - 1))
+    assert caught.value.which == "pixels"
+
+
+def test_a_sound_track_that_claims_an_absurd_rate_is_left_out(tmp_path) -> None:
+    path = tmp_path / "a.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(268_435_456)
+        file.writeframes(bytes(200_000))
+    with pytest.raises(BadInput, match="neither a picture nor a sound"):
+        probe(path)

@@ -1,0 +1,122 @@
+"""``mosear serve``: one model behind HTTP, for many clients."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mosear.runtime.bundle import Bundle
+from mosear.runtime.commands.choices import Provider
+from mosear.runtime.errors import Failed
+from mosear.runtime.pipeline import Pipeline
+from mosear.runtime.server.settings import DEFAULT_PORT, ServerSettings, read_token
+from mosear.runtime.terminal import exits
+
+_MEBI = 1 << 20
+_MEGA = 1_000_000
+
+
+def serve(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mosear-export build.")],
+    host: Annotated[
+        str, typer.Option(envvar="MOSEAR_HOST", help="Address to listen on; any but loopback needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="MOSEAR_PORT", help="0 lets the system choose.")] = DEFAULT_PORT,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="MOSEAR_TOKEN_FILE",
+            metavar="FILE",
+            help="What clients must know, from 16 characters; MOSEAR_TOKEN holds it otherwise.",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(envvar="MOSEAR_ALLOW_HOST", metavar="NAME", help="A name clients call it by; may be repeated."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(envvar="MOSEAR_THREADS", min=1, help="CPU threads; the library's choice by default.")
+    ] = None,
+    provider: Annotated[
+        Provider | None,
+        typer.Option(envvar="MOSEAR_PROVIDER", help="Where to compute; what the bundle was built for by default."),
+    ] = None,
+    queue: Annotated[
+        int, typer.Option(envvar="MOSEAR_QUEUE", help="Clips taken on at once; further ones get 429.")
+    ] = ServerSettings.queue,
+    max_batch: Annotated[
+        int, typer.Option(envvar="MOSEAR_MAX_BATCH", help="Waiting windows given to the model at once.")
+    ] = ServerSettings.max_batch,
+    max_upload_mb: Annotated[
+        float, typer.Option(envvar="MOSEAR_MAX_UPLOAD_MB", metavar="MIB", help="Size of a clip.")
+    ] = ServerSettings.max_upload_bytes / _MEBI,
+    max_seconds: Annotated[
+        float, typer.Option(envvar="MOSEAR_MAX_SECONDS", metavar="S", help="Length of a clip.")
+    ] = ServerSettings.max_seconds,
+    max_megapixels: Annotated[
+        float, typer.Option(envvar="MOSEAR_MAX_MEGAPIXELS", metavar="N", help="Size of a clip's pictures.")
+    ] = ServerSettings.max_pixels / _MEGA,
+    decode_seconds: Annotated[
+        float, typer.Option(envvar="MOSEAR_DECODE_SECONDS", metavar="S", help="What decoding a clip may take.")
+    ] = ServerSettings.decode_s,
+    decoders: Annotated[
+        int, typer.Option(envvar="MOSEAR_DECODERS", help="Clips decoded at once, each in a process of its own.")
+    ] = ServerSettings.decoders,
+    allow_picture: Annotated[
+        bool, typer.Option("--allow-picture", envvar="MOSEAR_ALLOW_PICTURE", help="Let clients see the live picture.")
+    ] = False,
+    grace: Annotated[
+        float, typer.Option(envvar="MOSEAR_GRACE", metavar="S", help="What runs may take when the server stops.")
+    ] = ServerSettings.grace_s,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="MOSEAR_DEBUG", help="Show traces and the library's warnings.")
+    ] = False,
+) -> None:
+    """Serve a bundle; see the help above."""
+    with exits(debug):
+        settings = ServerSettings(
+            host=host,
+            port=port,
+            token=read_token(token_file),
+            allow_hosts=tuple(allow_host or ()),
+            queue=queue,
+            max_batch=max_batch,
+            max_upload_bytes=round(max_upload_mb * _MEBI),
+            max_seconds=max_seconds,
+            max_pixels=round(max_megapixels * _MEGA),
+            decode_s=decode_seconds,
+            decoders=decoders,
+            allow_picture=allow_picture,
+            grace_s=grace,
+        )
+        try:
+            from mosear.runtime.server.listening import open_sockets, url_of
+            from mosear.runtime.server.run import run_server
+            from mosear.runtime.server.service import open_service
+        except ImportError as error:
+            raise Failed(f"the server can't be imported ({error})", "pip install 'mosear[serve]'") from error
+        _log_to_standard_error()
+        # Before the model is loaded, which takes longer than to find out that the port is taken.
+        sockets = open_sockets(settings)
+        opened = Bundle.open(bundle)
+        pipeline = Pipeline(opened, threads, provider.value if provider else None, debug)
+        print(opened.manifest.notice, file=sys.stderr, flush=True)
+        service = open_service(opened.manifest, pipeline, settings)
+
+        def ready() -> None:
+            for each in sockets:
+                print(f"listening on {url_of(each)}", file=sys.stderr, flush=True)
+
+        run_server(service, settings, sockets, ready, debug)
+
+
+def _log_to_standard_error() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name in ("mosear", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.propagate = False
+    logging.getLogger("mosear").setLevel(logging.INFO)
