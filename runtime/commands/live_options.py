@@ -131,6 +131,7 @@ Sinks = Annotated[
         "--sink",
         envvar="MOSEAR_SINKS",
         metavar="SINK",
-        help="Where answers also go; may be repeated: jsonl:FILE, csv:FILE, ws://…, mqtt://HOST/TOPIC, rosbridge://HOST/TOPIC.",
+        help="Where answers also go; may be repeated: jsonl:PATH, csv:PATH, ws://…, wss://…, "
+        "mqtt://[USER@]HOST/BASE_TOPIC, mqtts://…, rosbridge://HOST/TOPIC.",
     ),
 ]
