@@ -1,10 +1,12 @@
 """The command ``mosear``."""
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mosear.runtime.appliance.configuration import find, load
 from mosear.runtime.commands.doctor import HELP, doctor
 from mosear.runtime.commands.run import run
 from mosear.runtime.commands.watch import watch
@@ -36,11 +38,22 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            envvar="MOSEAR_CONFIG",
+            metavar="FILE",
+            help="Options by command, in TOML; mosear.toml in the current folder by default, where there is one.",
+        ),
+    ] = None,
     show_version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """Options of the command as a whole."""
+    """Options of the command as a whole. A flag goes before the environment, and that before the file."""
+    context.default_map = load(find(config), context.command.commands)  # type: ignore[attr-defined]
 
 
 app.command(

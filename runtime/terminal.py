@@ -1,6 +1,7 @@
 """How a command ends: its exit code, and two lines on standard error at most."""
 
 import io
+import logging
 import os
 import sys
 import traceback
@@ -29,6 +30,16 @@ def ensure_standard_error() -> None:
     """
     if sys.stderr is None:
         sys.stderr = io.StringIO()
+
+
+def log_to_standard_error() -> None:
+    """Let what the program logs go to standard error, a line an event."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("mosear")
+    logger.addHandler(handler)
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
 
 
 @contextmanager

@@ -11,12 +11,16 @@ from typing import Annotated
 
 import typer
 
+from mosear.runtime.appliance import notify
+from mosear.runtime.appliance.notify import Watchdog
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.commands import live_options as live
 from mosear.runtime.commands.choices import Provider
+from mosear.runtime.commands.live_command import print_plan, reload_on_hangup
 from mosear.runtime.live.loop import Reasons
 from mosear.runtime.live.opening import LiveRun, open_live
 from mosear.runtime.live.options import LiveOptions
+from mosear.runtime.live.plan import plan_live
 from mosear.runtime.live.waiting import Waiting
 from mosear.runtime.output import Format, live_writer
 from mosear.runtime.perception.faces import Choice
@@ -24,7 +28,7 @@ from mosear.runtime.pipeline import Pipeline
 from mosear.runtime.privacy.duration import parse_duration
 from mosear.runtime.privacy.intended_use import check_live_use
 from mosear.runtime.results import Emotion
-from mosear.runtime.terminal import exits
+from mosear.runtime.terminal import exits, log_to_standard_error
 
 _WAITING = 64
 _PATIENCE_S = 0.2
@@ -61,6 +65,9 @@ def watch(
         Provider | None,
         typer.Option(envvar="MOSEAR_PROVIDER", help="Where to compute; what the bundle was built for by default."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, check it, and do nothing.")
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="MOSEAR_DEBUG", help="Show traces and the library's warnings.")
     ] = False,
@@ -90,19 +97,27 @@ def watch(
         )
         opened = Bundle.open(bundle)
         check_live_use(opened.manifest)
+        plan = plan_live(options, opened.manifest)
+        if dry_run:
+            print_plan({"bundle": str(bundle), **plan.to_dict()})
+            return
+        log_to_standard_error()
+        stop = threading.Event()
+        reload = reload_on_hangup(stop.set)
         pipeline = Pipeline(opened, threads, provider.value if provider else None, debug)
-        answers = Waiting(_WAITING)
-        run = open_live(options, opened.manifest, pipeline.analyse, answers.put, can_reason=pipeline.can_reason)
+        answers, watchdog = Waiting(_WAITING), Watchdog()
         print(opened.manifest.notice, file=sys.stderr, flush=True)
+        run = open_live(plan, opened.manifest.preprocessing, pipeline.analyse, answers.put, watchdog.tick)
         try:
-            _watch(run, answers, live_writer(form, pipeline.labels))
+            _watch(run, answers, live_writer(form, pipeline.labels), stop)
         finally:
             run.close()
+        if reload.requested.is_set():
+            reload.go()
 
 
-def _watch(run: LiveRun, answers: Waiting, write: Callable[[Emotion], None]) -> None:
+def _watch(run: LiveRun, answers: Waiting, write: Callable[[Emotion], None], stop: threading.Event) -> None:
     """Let the loop run in a thread of its own, and write its answers here: a slow reader must not hold it up."""
-    stop = threading.Event()
     failed: list[BaseException] = []
 
     def work() -> None:
@@ -114,6 +129,7 @@ def _watch(run: LiveRun, answers: Waiting, write: Callable[[Emotion], None]) -> 
     thread = threading.Thread(target=work, name="mosear-loop", daemon=True)
     with _signals(stop, run):
         thread.start()
+        notify.ready()
         try:
             while thread.is_alive() or not answers.empty():
                 emotion = answers.get(_PATIENCE_S)
@@ -133,6 +149,7 @@ def _signals(stop: threading.Event, run: LiveRun) -> Iterator[None]:
     """SIGTERM ends the loop in good order; SIGUSR1 asks for the model's reason with the next window."""
 
     def end(number: int, frame: FrameType | None) -> None:
+        notify.stopping()
         stop.set()
 
     def ask(number: int, frame: FrameType | None) -> None:

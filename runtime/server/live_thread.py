@@ -34,12 +34,12 @@ class LiveThread:
     @property
     def window_s(self) -> float:
         """Seconds of a window."""
-        return self._run.window
+        return self._run.plan.window
 
     @property
     def hop_s(self) -> float:
         """Seconds from window to window."""
-        return self._run.hop
+        return self._run.plan.hop
 
     def start(self) -> None:
         """Open the sources and answer windows."""

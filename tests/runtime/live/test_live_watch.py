@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -215,3 +216,67 @@ def test_nothing_is_kept_unless_it_is_asked_for(toy_bundle: Path, scene: Path, t
     assert file.stat().st_mode & 0o777 == 0o600
     again = mosear("run", toy_bundle, file, "--format", "jsonl")
     assert json.loads(again.stdout.splitlines()[-1])["end"] == pytest.approx(8.0, abs=0.2)
+
+
+def test_a_hangup_reloads_the_configuration_in_the_same_process(toy_bundle: Path, scene: Path, tmp_path: Path) -> None:
+    config = tmp_path / "mosear.toml"
+    log = tmp_path / "log.jsonl"
+    told = tmp_path / "notify"
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(told))
+    manager.settimeout(30)
+
+    def write(hop: str) -> None:
+        config.write_text(
+            f'[watch]\ncamera = "{scene}"\nloop = true\nhop = {hop}\nspeed = 3.0\nvad = false\nformat = "jsonl"\n'
+            f'sink = ["jsonl:{log}"]\nbundle = "{toy_bundle}"\n'
+        )
+
+    def heard(word: str) -> None:
+        while word not in manager.recv(4096).decode():
+            pass
+
+    write("0.5")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MOSEAR_")}
+    arguments = command("--config", config, "watch")
+    process = subprocess.Popen(
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**environment, "NOTIFY_SOCKET": str(told), "WATCHDOG_USEC": "3000000"},
+        start_new_session=True,
+    )
+    try:
+        heard("READY=1")
+        first = [next_answer(process) for _ in range(4)]
+        assert first[3]["end"] - first[2]["end"] == pytest.approx(0.5 * (1 + first[3]["live"]["dropped"]), abs=0.01)
+        heard("WATCHDOG=1")
+        write('"soon"')
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr is not None
+        while "the configuration is not reloaded" not in (complaint := process.stderr.readline()):
+            assert complaint
+        assert "soon" in complaint
+        assert next_answer(process)["live"]["sequence"] > 4, "a bad configuration changes nothing"
+        write("2")
+        process.send_signal(signal.SIGHUP)
+        heard("RELOADING=1")
+        heard("READY=1")
+        while next_answer(process)["live"]["sequence"] != 1:
+            pass
+        again = [next_answer(process) for _ in range(2)]
+        assert again[1]["end"] - again[0]["end"] == pytest.approx(2 * (1 + again[1]["live"]["dropped"]), abs=0.01)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 0, errors
+        assert "Traceback" not in errors
+        assert "not reloaded" not in errors
+        sequences = [json.loads(line)["live"]["sequence"] for line in log.read_text().splitlines()]
+        assert sequences.count(1) == 2
+        heard("STOPPING=1")
+    finally:
+        process.kill()
+        process.communicate()
+        manager.close()
