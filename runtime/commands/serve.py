@@ -1,8 +1,12 @@
 """``mosear serve``: one model behind HTTP, for many clients."""
 
 import logging
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -75,7 +79,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve a bundle; see the help above."""
-    with exits(debug):
+    with exits(debug), _ending_on_sigterm():
         settings = ServerSettings(
             host=host,
             port=port,
@@ -95,6 +99,7 @@ def serve(
             from mosear.runtime.server.listening import open_sockets, url_of
             from mosear.runtime.server.run import run_server
             from mosear.runtime.server.service import open_service
+            from mosear.runtime.server.uploads import Uploads
         except ImportError as error:
             raise Failed(f"the server can't be imported ({error})", "pip install 'mosear[serve]'") from error
         _log_to_standard_error()
@@ -103,13 +108,28 @@ def serve(
         opened = Bundle.open(bundle)
         pipeline = Pipeline(opened, threads, provider.value if provider else None, debug)
         print(opened.manifest.notice, file=sys.stderr, flush=True)
-        service = open_service(opened.manifest, pipeline, settings)
 
         def ready() -> None:
             for each in sockets:
                 print(f"listening on {url_of(each)}", file=sys.stderr, flush=True)
 
-        run_server(service, settings, sockets, ready, debug)
+        with closing(Uploads()) as uploads:
+            service = open_service(opened.manifest, pipeline, settings, uploads)
+            run_server(service, settings, sockets, ready, debug)
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what is under way in good order while the server starts; when it runs, it has its own way."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    kept = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, kept)
 
 
 def _log_to_standard_error() -> None:
