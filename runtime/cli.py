@@ -8,7 +8,10 @@ import typer
 
 from mosear.runtime.appliance.configuration import find, load
 from mosear.runtime.commands.doctor import HELP, doctor
+from mosear.runtime.commands.notice import HELP as NOTICE_HELP
+from mosear.runtime.commands.notice import notice
 from mosear.runtime.commands.run import run
+from mosear.runtime.commands.serve import serve
 from mosear.runtime.commands.watch import watch
 from mosear.runtime.terminal import ESTIMATE, ensure_standard_error, exits, writing
 
@@ -65,7 +68,13 @@ app.command(
     "the sinks, everything else to standard error. SIGUSR1 asks for the model's reason with the next answer.\n\n"
     f"{ESTIMATE}"
 )(watch)
+app.command(
+    help="Serve a bundle over HTTP: clips by POST, and, when a camera or a microphone is named, their answers as "
+    "events and a page that shows them. Listens on this machine alone unless it is given a token.\n\n"
+    f"{ESTIMATE}"
+)(serve)
 app.command(help=HELP)(doctor)
+app.command(help=NOTICE_HELP)(notice)
 
 
 if __name__ == "__main__":

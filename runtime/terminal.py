@@ -32,14 +32,15 @@ def ensure_standard_error() -> None:
         sys.stderr = io.StringIO()
 
 
-def log_to_standard_error() -> None:
-    """Let what the program logs go to standard error, a line an event."""
+def log_to_standard_error(*others: str) -> None:
+    """Let what the program logs, and the loggers of ``others``, go to standard error, a line an event."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("mosear")
-    logger.addHandler(handler)
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
+    for name in ("mosear", *others):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.propagate = False
+    logging.getLogger("mosear").setLevel(logging.INFO)
 
 
 @contextmanager

@@ -1,10 +1,8 @@
 """``mosear serve``: one model behind HTTP, for many clients."""
 
-import logging
 import signal
-import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -12,17 +10,23 @@ from typing import Annotated
 import typer
 
 from mosear.runtime.bundle import Bundle
+from mosear.runtime.commands import live_options as live
 from mosear.runtime.commands.choices import Provider
+from mosear.runtime.commands.live_command import live_options_of, print_plan
 from mosear.runtime.errors import Failed
-from mosear.runtime.pipeline import Pipeline
+from mosear.runtime.live.loop import Reasons
+from mosear.runtime.live.plan import plan_live
+from mosear.runtime.perception.faces import Choice
+from mosear.runtime.privacy.intended_use import check_live_use
 from mosear.runtime.server.settings import DEFAULT_PORT, ServerSettings, read_token
-from mosear.runtime.terminal import exits
+from mosear.runtime.terminal import exits, log_to_standard_error
 
 _MEBI = 1 << 20
 _MEGA = 1_000_000
 
 
 def serve(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mosear-export build.")],
     host: Annotated[
         str, typer.Option(envvar="MOSEAR_HOST", help="Address to listen on; any but loopback needs a token.")
@@ -74,11 +78,33 @@ def serve(
     grace: Annotated[
         float, typer.Option(envvar="MOSEAR_GRACE", metavar="S", help="What runs may take when the server stops.")
     ] = ServerSettings.grace_s,
+    camera: Annotated[str | None, live.CameraOption] = None,
+    microphone: live.Microphone = None,
+    window: live.WindowLength = None,
+    hop: live.Hop = 1.0,
+    sinks: live.Sinks = None,
+    smoothing: live.Smoothing = 2.0,
+    margin: live.Margin = 0.1,
+    forget: live.Forget = 5.0,
+    reasons: live.WhenReason = Reasons.never,
+    transcript: live.Transcript = None,
+    asr: live.Asr = None,
+    faces: live.Faces = None,
+    faces_sha256: live.FacesHash = None,
+    face: live.WhichFace = Choice.largest,
+    voice_activity: live.VoiceActivity = True,
+    loop: live.Loop = False,
+    speed: live.Speed = 1.0,
+    save_media: live.SaveMedia = None,
+    keep_for: live.KeepFor = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, check it, and do nothing.")
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="MOSEAR_DEBUG", help="Show traces and the library's warnings.")
     ] = False,
 ) -> None:
-    """Serve a bundle; see the help above."""
+    """Serve a bundle; see the help of the command."""
     with exits(debug), _ending_on_sigterm():
         settings = ServerSettings(
             host=host,
@@ -96,26 +122,23 @@ def serve(
             grace_s=grace,
         )
         try:
-            from mosear.runtime.server.listening import open_sockets, url_of
-            from mosear.runtime.server.run import run_server
-            from mosear.runtime.server.service import open_service
-            from mosear.runtime.server.uploads import Uploads
+            from mosear.runtime.commands.serving import Serving
         except ImportError as error:
             raise Failed(f"the server can't be imported ({error})", "pip install 'mosear[serve]'") from error
-        _log_to_standard_error()
-        # Before the model is loaded, which takes longer than to find out that the port is taken.
-        sockets = open_sockets(settings)
-        opened = Bundle.open(bundle)
-        pipeline = Pipeline(opened, threads, provider.value if provider else None, debug)
-        print(opened.manifest.notice, file=sys.stderr, flush=True)
-
-        def ready() -> None:
-            for each in sockets:
-                print(f"listening on {url_of(each)}", file=sys.stderr, flush=True)
-
-        with closing(Uploads()) as uploads:
-            service = open_service(opened.manifest, pipeline, settings, uploads)
-            run_server(service, settings, sockets, ready, debug)
+        options = None
+        if camera is not None or microphone is not None:
+            context.params["camera"] = camera or "none"
+            options = live_options_of(context)
+        opened = Bundle.open(bundle, verify=not dry_run)
+        check_live_use(opened.manifest)
+        plan = None if options is None else plan_live(options, opened.manifest)
+        if dry_run:
+            shown = {"host": host, "port": port, "token": settings.token is not None, "live": plan and plan.to_dict()}
+            print_plan({"bundle": str(bundle), **shown})
+            return
+        log_to_standard_error("uvicorn.error")
+        serving = Serving(settings, opened, plan, debug)
+        serving.run(threads, provider.value if provider else None)
 
 
 @contextmanager
@@ -130,13 +153,3 @@ def _ending_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, kept)
-
-
-def _log_to_standard_error() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for name in ("mosear", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.addHandler(handler)
-        logger.propagate = False
-    logging.getLogger("mosear").setLevel(logging.INFO)

@@ -16,16 +16,14 @@ from mosear.runtime.appliance.notify import Watchdog
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.commands import live_options as live
 from mosear.runtime.commands.choices import Provider
-from mosear.runtime.commands.live_command import print_plan, reload_on_hangup
+from mosear.runtime.commands.live_command import live_options_of, print_plan, reload_on_hangup
 from mosear.runtime.live.loop import Reasons
 from mosear.runtime.live.opening import LiveRun, open_live
-from mosear.runtime.live.options import LiveOptions
 from mosear.runtime.live.plan import plan_live
 from mosear.runtime.live.waiting import Waiting
 from mosear.runtime.output import Format, live_writer
 from mosear.runtime.perception.faces import Choice
 from mosear.runtime.pipeline import Pipeline
-from mosear.runtime.privacy.duration import parse_duration
 from mosear.runtime.privacy.intended_use import check_live_use
 from mosear.runtime.results import Emotion
 from mosear.runtime.terminal import exits, log_to_standard_error
@@ -35,6 +33,7 @@ _PATIENCE_S = 0.2
 
 
 def watch(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mosear-export build.")],
     camera: Annotated[str, live.CameraOption] = "0",
     microphone: live.Microphone = None,
@@ -47,7 +46,7 @@ def watch(
     smoothing: live.Smoothing = 2.0,
     margin: live.Margin = 0.1,
     forget: live.Forget = 5.0,
-    reason: live.WhenReason = Reasons.never,
+    reasons: live.WhenReason = Reasons.never,
     transcript: live.Transcript = None,
     asr: live.Asr = None,
     faces: live.Faces = None,
@@ -74,27 +73,7 @@ def watch(
 ) -> None:
     """Answer live windows; see the help of the command."""
     with exits(debug):
-        options = LiveOptions(
-            camera=camera,
-            microphone=microphone,
-            window=window,
-            hop=hop,
-            smoothing=smoothing,
-            margin=margin,
-            forget=forget,
-            reasons=reason,
-            transcript=transcript,
-            asr=asr,
-            faces=faces,
-            faces_sha256=faces_sha256,
-            face=face,
-            voice_activity=voice_activity,
-            loop=loop,
-            speed=speed,
-            save_media=save_media,
-            keep_for=None if keep_for is None else parse_duration(keep_for),
-            sinks=list(sinks or ()),
-        )
+        options = live_options_of(context)
         opened = Bundle.open(bundle)
         check_live_use(opened.manifest)
         plan = plan_live(options, opened.manifest)

@@ -99,6 +99,7 @@ class LiveLoop:
         self._running = False
         self._answers = self._dropped = self._failures = self._in_a_row = 0
         self._label: str | None = None
+        self._stop = threading.Event()
         self._origin: float | None = None
 
     def ask_reason(self) -> None:
@@ -119,6 +120,7 @@ class LiveLoop:
         for feed in self._feeds:
             feed.start()
         self._running = True
+        self._stop = stop
         try:
             self._run(stop)
         finally:
@@ -190,6 +192,9 @@ class LiveLoop:
         self._publish(replace(emotion, live=live))
 
     def _fail(self, error: MosearError) -> None:
+        if self._stop.is_set():
+            # Whoever ends the loop may end the model first.
+            return
         self._failures += 1
         self._in_a_row += 1
         _log.error("a window could not be answered: %s; %s", one_line(error.what), one_line(error.remedy))

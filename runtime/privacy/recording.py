@@ -1,131 +1,117 @@
 """Picture and sound kept for a stated time, and only when somebody asked for it."""
 
+import contextlib
 import logging
-import os
-import queue
 import threading
-import time
-from datetime import datetime, timezone
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import av
-import numpy as np
+from mosear.runtime.capture.stream import Item
+from mosear.runtime.errors import one_line
+from mosear.runtime.privacy.inbox import Arrival, Inbox
+from mosear.runtime.privacy.media_file import MediaFile, OtherTracks
+from mosear.runtime.privacy.shelf import Shelf, steady
 
-from mosear.runtime.capture.stream import Item, Picture
-from mosear.runtime.errors import BadInput, one_line
+PURGE_EVERY_S = 1.0
+"""Purging is never further away than this, whatever comes in."""
 
-_LONGEST_S = 60.0
-_WAITING = 200
-_BASE = Fraction(1, 1000)
-_PREFIX, _SUFFIX = "mosear-", ".mkv"
-_PURGE_EVERY_S = 1.0
-_EARLY_S = 1.0
+RETRY_S = 5.0
+"""So long nothing is tried after media could not be written: a full disk must not be filled with beginnings."""
 
 _log = logging.getLogger("mosear")
 
 
 class Recorder:
-    """Keeps what the sources give as Matroska files (H.264, PCM) of a minute at most, and deletes them by their age.
+    """Keeps what the sources give as Matroska files (H.264, PCM), and deletes each by its age.
 
-    A file is deleted ``keep_for`` seconds after its first moment, so nothing in it is kept for longer, whether or not
-    the program that wrote it still runs: the next one purges first. Files of other names are never touched. Encoding
-    has a thread of its own; when it can't keep up, or the disk is full, media are left out and counted.
+    A file is deleted ``keep_for`` seconds after its first moment came from its source, so nothing in it is kept for
+    longer. That happens also when nothing comes in, and when the system clock is set; what an earlier program left,
+    however it ended, is deleted by the same rule (see ``Shelf``). A file holds a minute, or a thousandth of
+    ``keep_for`` where that is more (an hour at most), or half of ``keep_for`` where that is less. Encoding has a thread
+    of its own; when it can't keep up, or the disk is full, media are left out and counted, and purging goes on.
 
     Args:
         folder: made when it is missing, for its owner alone; files are readable by their owner alone.
         keep_for: seconds.
         rate: samples a second of the sound.
 
-    Attributes:
-        dropped: pictures and sounds that were not kept.
-
     Raises:
-        BadInput: the folder can't be made or written to.
+        BadInput: the folder can't be made or written to, anyone may write to it, or another program keeps media there.
     """
 
     def __init__(self, folder: Path, keep_for: float, rate: int) -> None:
-        self._folder = folder
-        self._keep_for = keep_for
         self._rate = rate
-        self._segment_s = min(_LONGEST_S, keep_for / 2)
-        self._queue: queue.Queue[Item | None] = queue.Queue(_WAITING)
-        self.dropped = 0
-        self._file: _File | None = None
-        self._full = False
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            probe = folder / f"{_PREFIX}{os.getpid()}.probe"
-            probe.touch(mode=0o600)
-            probe.unlink()
-        except OSError as error:
-            raise BadInput(
-                f"media can't be kept in {folder} ({error.strerror or error})", "name a folder that can be written to"
-            ) from error
-        self.purge()
+        self._segment_s = segment_seconds(keep_for)
+        self._lost = 0
+        self._inbox = Inbox()
+        self._file: MediaFile | None = None
+        self._path = folder
+        self._began = 0.0
+        self._mute_until: float | None = None
+        self._shelf = Shelf(folder, keep_for)
+        self._shelf.purge()
         self._thread = threading.Thread(target=self._work, name="mosear-recorder", daemon=True)
         self._thread.start()
 
+    @property
+    def dropped(self) -> int:
+        """Pictures and sounds that were not kept; those of a file that is still open are not in it yet."""
+        return self._lost + self._inbox.refused
+
     def take(self, item: Item) -> None:
-        """Keep a picture or a sound; never waits."""
-        try:
-            self._queue.put_nowait(item)
-        except queue.Full:
-            self.dropped += 1
+        """Keep a picture or a sound; never waits, and may be called from several threads."""
+        self._inbox.put(item)
 
-    def close(self) -> None:
-        """Finish the file under way."""
-        self._queue.put(None)
-        self._thread.join()
-
-    def purge(self) -> None:
-        """Delete every file whose first moment lies further back than ``keep_for`` seconds."""
-        for path in self._folder.glob(f"{_PREFIX}*{_SUFFIX}"):
-            began = _began(path)
-            if began is not None and time.time() - began > self._keep_for:
-                path.unlink(missing_ok=True)
+    def close(self, timeout: float = 10.0) -> None:
+        """Finish the file under way, and wait for that up to ``timeout`` seconds. May be called twice."""
+        self._inbox.close()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            _log.warning("the last media in %s were not finished within %.0f s", self._shelf.folder, timeout)
 
     def _work(self) -> None:
-        purged = time.monotonic()
-        while True:
+        purge_at = steady()
+        try:
+            while not self._inbox.is_done:
+                arrival = self._inbox.get(max(0.0, purge_at - steady()))
+                if arrival is not None:
+                    self._keep(arrival)
+                del arrival  # a picture must not outlive its turn while the next one is awaited
+                if self._file is not None and steady() - self._began >= self._segment_s:
+                    self._finish()
+                if steady() >= purge_at:
+                    purge_at = steady() + min(PURGE_EVERY_S, self._shelf.purge())
+        finally:
+            self._finish()
+            self._shelf.close()
+
+    def _keep(self, arrival: Arrival) -> None:
+        if self._mute_until is not None and steady() < self._mute_until:
+            self._lost += 1
+            return
+        try:
             try:
-                item = self._queue.get(timeout=_PURGE_EVERY_S)
-            except queue.Empty:
-                item = ()
-            if item is None:
+                self._add(arrival)
+            except OtherTracks:
                 self._finish()
-                return
-            if item != ():
-                self._keep(item)
-            if self._file is not None and time.time() - self._file.began > self._segment_s:
-                self._finish()
-            if time.monotonic() - purged > _PURGE_EVERY_S:
-                purged = time.monotonic()
-                self._purge_or_say()
+                self._add(arrival)
+        except Exception as error:  # whatever an encoder or a disk comes up with, purging must go on
+            self._lost += 1
+            self._fail(error)
 
-    def _purge_or_say(self) -> None:
-        try:
-            self.purge()
-        except OSError as error:
-            _log.error("media that are too old can't be deleted in %s: %s", self._folder, one_line(error))
+    def _add(self, arrival: Arrival) -> None:
+        if self._file is None:
+            number, self._path = self._shelf.new(arrival.taken)
+            self._file, self._began = MediaFile(number, self._rate), arrival.taken
+        self._file.add(arrival.item)
+        if self._mute_until is not None and self._file.is_begun:
+            _log.info("media are kept in %s again", self._shelf.folder)
+            self._mute_until = None
 
-    def _keep(self, item: Item) -> None:
-        try:
-            if self._file is None:
-                self._file = _File(self._folder, self._rate)
-            self._file.add(item)
-            self._full = False
-        except _OtherTracks:
-            self._finish()
-            self._file = _File(self._folder, self._rate)
-            self._file.add(item)
-        except (OSError, av.FFmpegError) as error:
-            self.dropped += 1
-            if not self._full:
-                _log.error("media can't be kept in %s: %s", self._folder, one_line(error))
-            self._full = True
-            self._finish()
+    def _fail(self, error: Exception) -> None:
+        if self._mute_until is None:
+            _log.error("media can't be kept in %s: %s; trying again", self._shelf.folder, one_line(error))
+        self._mute_until = steady() + RETRY_S
+        self._finish()
 
     def _finish(self) -> None:
         file, self._file = self._file, None
@@ -133,92 +119,16 @@ class Recorder:
             return
         try:
             file.close()
-        except (OSError, av.FFmpegError) as error:
-            _log.error("media can't be kept in %s: %s", self._folder, one_line(error))
+        except Exception as error:
+            if self._mute_until is None:
+                self._mute_until = steady() + RETRY_S
+                _log.error("media can't be kept in %s: %s; trying again", self._shelf.folder, one_line(error))
+        self._lost += file.skipped
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_size == 0:
+                self._path.unlink()
 
 
-class _OtherTracks(Exception):
-    """What comes does not fit the file under way: another kind, or pictures of another size."""
-
-
-class _File:
-    """One Matroska file under way.
-
-    A file's tracks must be known before its first byte, so what comes in the first second waits.
-    """
-
-    def __init__(self, folder: Path, rate: int) -> None:
-        self.began = time.time()
-        stamp = datetime.fromtimestamp(self.began, timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-        path = folder / f"{_PREFIX}{stamp}{_SUFFIX}"
-        self._raw = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-        self._container = av.open(self._raw, "w", format="matroska")
-        self._rate = rate
-        self._early: list[Item] = []
-        self._video: Any = None
-        self._audio: Any = None
-        self._origin = 0.0
-        self._last = {"video": -1, "audio": -1}
-
-    def add(self, item: Item) -> None:
-        """Write a picture or a sound. Raises _OtherTracks when it needs another file."""
-        if self._video is None and self._audio is None:
-            self._early.append(item)
-            if item.time - self._early[0].time >= _EARLY_S:
-                self._begin()
-            return
-        self._write(item)
-
-    def close(self) -> None:
-        """Write what waits and the end of the file."""
-        try:
-            if self._early:
-                self._begin()
-            for stream in (self._video, self._audio):
-                if stream is not None:
-                    self._container.mux(stream.encode(None))
-            self._container.close()
-        finally:
-            self._raw.close()
-
-    def _begin(self) -> None:
-        early, self._early = self._early, []
-        self._origin = min(item.time for item in early)
-        first = next((item.frame for item in early if isinstance(item, Picture)), None)
-        if first is not None:
-            self._video = self._container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "28"})
-            self._video.width, self._video.height = first.width // 2 * 2, first.height // 2 * 2
-            self._video.pix_fmt = "yuv420p"
-            self._video.codec_context.time_base = self._video.time_base = _BASE
-        if not all(isinstance(item, Picture) for item in early):
-            self._audio = self._container.add_stream("pcm_s16le", rate=self._rate, layout="mono")
-        for item in early:
-            self._write(item)
-
-    def _write(self, item: Item) -> None:
-        is_picture = isinstance(item, Picture)
-        stream = self._video if is_picture else self._audio
-        if stream is None:
-            raise _OtherTracks
-        if isinstance(item, Picture):
-            if (item.frame.width // 2 * 2, item.frame.height // 2 * 2) != (stream.width, stream.height):
-                raise _OtherTracks
-            frame: Any = item.frame.reformat(width=stream.width, height=stream.height, format="yuv420p")
-        else:
-            whole = (np.clip(item.samples, -1, 1) * 32767).astype(np.int16)[None]
-            frame = av.AudioFrame.from_ndarray(whole, format="s16", layout="mono")
-            frame.sample_rate = self._rate
-        kind = "video" if is_picture else "audio"
-        stamp = round((item.time - self._origin) / float(_BASE))
-        if stamp > self._last[kind]:
-            self._last[kind] = stamp
-            frame.pts, frame.time_base = stamp, _BASE
-            self._container.mux(stream.encode(frame))
-
-
-def _began(path: Path) -> float | None:
-    stamp = path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
-    try:
-        return datetime.strptime(stamp, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=timezone.utc).timestamp()
-    except ValueError:
-        return None
+def segment_seconds(keep_for: float) -> float:
+    """Seconds that a file holds when media are kept for ``keep_for`` seconds."""
+    return min(keep_for / 2, max(60.0, min(3600.0, keep_for / 1000)))

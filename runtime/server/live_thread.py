@@ -45,6 +45,10 @@ class LiveThread:
         """Open the sources and answer windows."""
         self._thread.start()
 
+    def begin_stop(self) -> None:
+        """Answer no further window."""
+        self._stop.set()
+
     def stop(self) -> None:
         """End the loop, release the sources, and deliver what waits for the sinks. May be called again."""
         self._stop.set()

@@ -28,11 +28,14 @@ class Server(uvicorn.Server):
         interrupted: whether Ctrl-C ended it.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: Service, ready: Callable[[], None], stopping: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self.interrupted = False
         self._service = service
         self._ready = ready
+        self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
@@ -42,6 +45,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what runs."""
+        self._stopping()
         self._service.begin_stop()
         await super().shutdown(sockets)
 
@@ -67,7 +71,11 @@ class Server(uvicorn.Server):
 
 
 def make_server(
-    service: Service, settings: ServerSettings, ready: Callable[[], None] = lambda: None, debug: bool = False
+    service: Service,
+    settings: ServerSettings,
+    ready: Callable[[], None] = lambda: None,
+    debug: bool = False,
+    stopping: Callable[[], None] = lambda: None,
 ) -> Server:
     """A server for a service, to be run with the sockets of ``open_sockets``."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -89,7 +97,7 @@ def make_server(
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.grace_s,  # type: ignore[arg-type]
     )
-    return Server(config, service, ready)
+    return Server(config, service, ready, stopping)
 
 
 def run_server(
@@ -98,6 +106,7 @@ def run_server(
     sockets: Sequence[socket.socket],
     ready: Callable[[], None] = lambda: None,
     debug: bool = False,
+    stopping: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, finish what runs within the grace, and end the service.
 
@@ -107,6 +116,7 @@ def run_server(
         sockets: from ``open_sockets``.
         ready: called once clients can connect.
         debug: log traces of what goes wrong inside.
+        stopping: called when it begins to end.
 
     Raises:
         Failed: the service can't be started.
@@ -114,7 +124,7 @@ def run_server(
     """
     try:
         service.start()
-        server = make_server(service, settings, ready, debug)
+        server = make_server(service, settings, ready, debug, stopping)
         server.run(list(sockets))
     finally:
         # Requests are over by now, or were cut off; a window under way is waited for a little.

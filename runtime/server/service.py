@@ -40,7 +40,19 @@ class Decoders(Protocol):
 
 
 class LiveSource(Protocol):
-    """A live run as the endpoints see it. All of it may be called from any thread, and none of it blocks."""
+    """A live run as the endpoints see it. May be called from any thread; only ``stop`` waits."""
+
+    def start(self) -> None:
+        """Open the sources and answer windows."""
+        ...
+
+    def begin_stop(self) -> None:
+        """Answer no further window."""
+        ...
+
+    def stop(self) -> None:
+        """End the loop, and give everything back. May be called again."""
+        ...
 
     @property
     def window_s(self) -> float:
@@ -90,6 +102,7 @@ class Service:
     live: LiveSource | None = None
 
     def __post_init__(self) -> None:
+        self._notice = ""
         self._stopping = threading.Event()
         # Uploads wait for a decoder here and not in a thread, so that one whose client went away can leave.
         self.decoder_places = asyncio.Semaphore(self.settings.decoders)
@@ -111,9 +124,15 @@ class Service:
         """Whether ``begin_stop`` was called."""
         return self._stopping.is_set()
 
-    def attach(self, live: LiveSource) -> None:
-        """Serve a live source too. Called once, before the server starts."""
+    def attach(self, live: LiveSource, notice: str = "") -> None:
+        """Serve a live source too. Called once, before the server starts.
+
+        Args:
+            live: the source.
+            notice: what the page tells the people in view, before what the bundle says of itself.
+        """
         self.live = live
+        self._notice = notice
         self.metrics.watch_live(live.status)
 
     def start(self) -> None:
@@ -125,6 +144,8 @@ class Service:
         self.worker.start()
         try:
             self.decoders.start()
+            if self.live is not None:
+                self.live.start()
         except BaseException:
             self.stop(0.0)
             raise
@@ -137,12 +158,16 @@ class Service:
     def begin_stop(self) -> None:
         """Take no more requests, and end the event streams; what runs goes on."""
         self._stopping.set()
+        if self.live is not None:
+            self.live.begin_stop()
         self.worker.refuse_new()
         self.hub.close()
 
     def stop(self, grace: float) -> None:
         """End everything; what runs has ``grace`` seconds. May be called again."""
         self.begin_stop()
+        if self.live is not None:
+            self.live.stop()
         self.worker.stop(finish=grace > 0, grace=grace)
         self.decoders.stop()
         self.threads.shutdown(wait=False, cancel_futures=True)
@@ -164,7 +189,7 @@ class Service:
                 "precision": manifest.precision,
                 "target": manifest.target,
             },
-            "notice": manifest.notice,
+            "notice": f"{self._notice} {manifest.notice}".strip(),
             "intended_use": manifest.intended_use,
             "window_s": window_s,
             "hop_s": window_s if live is None else live.hop_s,

@@ -148,6 +148,15 @@ class FakeLive:
         sources = [{**link, "kind": "camera", "condition": "live"}]
         return {"running": True, "answers": 4, "dropped": 3, "failures": 0, "sources": sources, "sinks": [sink]}
 
+    def start(self) -> None:
+        pass
+
+    def begin_stop(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
     def newest_picture(self) -> bytes | None:
         return self.picture
 

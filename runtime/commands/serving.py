@@ -1,0 +1,100 @@
+"""A bundle behind HTTP, with or without a live run, until a signal ends it or begins it anew."""
+
+import os
+import signal
+import sys
+from contextlib import ExitStack
+
+from mosear.runtime.appliance import notify
+from mosear.runtime.appliance.notify import Watchdog
+from mosear.runtime.bundle import Bundle
+from mosear.runtime.commands.live_command import reload_on_hangup
+from mosear.runtime.live.opening import open_live
+from mosear.runtime.live.plan import LivePlan
+from mosear.runtime.pipeline import Pipeline
+from mosear.runtime.privacy.notice import in_brief
+from mosear.runtime.privacy.notice_texts import load
+from mosear.runtime.server.listening import open_sockets, url_of
+from mosear.runtime.server.live_thread import LiveThread
+from mosear.runtime.server.run import run_server
+from mosear.runtime.server.service import Service, open_service
+from mosear.runtime.server.settings import ServerSettings
+from mosear.runtime.server.uploads import Uploads
+
+LANGUAGE = "en"
+
+
+class Serving:
+    """One run of the server, from its sockets to its end.
+
+    Args:
+        settings: how the server works.
+        bundle: opened.
+        plan: of the live run; None without one.
+        debug: log traces of what goes wrong inside.
+
+    Raises:
+        Failed: the port is taken, or the address is not this machine's.
+        UsageError: an inherited socket can be reached by others, and there is no token.
+    """
+
+    def __init__(self, settings: ServerSettings, bundle: Bundle, plan: LivePlan | None, debug: bool) -> None:
+        self._settings = settings
+        self._bundle = bundle
+        self._plan = plan
+        self._debug = debug
+        # Before the model is loaded, which takes longer than to find out that the port is taken.
+        self._sockets = open_sockets(settings)
+
+    def run(self, threads: int | None, provider: str | None) -> None:
+        """Serve until SIGTERM or Ctrl-C. SIGHUP begins the program anew, and the sockets refuse nobody meanwhile.
+
+        Args:
+            threads: CPU threads; the library's choice when None.
+            provider: ``cpu`` or ``cuda``; what the bundle was built for when None.
+
+        Raises:
+            MosearError: the service can't be started, or the live run ended on an error.
+            KeyboardInterrupt: Ctrl-C ended it.
+        """
+        manifest = self._bundle.manifest
+        reload = reload_on_hangup(_end)
+        kept = [each.dup() for each in self._sockets]
+        pipeline = Pipeline(self._bundle, threads, provider, self._debug)
+        print(manifest.notice, file=sys.stderr, flush=True)
+        watchdog = Watchdog()
+        with ExitStack() as closers:
+            uploads = Uploads()
+            closers.callback(uploads.close)
+            service = open_service(manifest, pipeline, self._settings, uploads, watchdog.tick)
+            live = self._live(service, closers)
+
+            def stopping() -> None:
+                if not reload.requested.is_set():
+                    notify.stopping()
+
+            run_server(service, self._settings, self._sockets, self._ready, self._debug, stopping)
+        if live is not None and live.error is not None:
+            raise live.error
+        if reload.requested.is_set():
+            reload.go([each.fileno() for each in kept])
+
+    def _live(self, service: Service, closers: ExitStack) -> LiveThread | None:
+        if self._plan is None:
+            return None
+        preprocessing = self._bundle.manifest.preprocessing
+        run = open_live(self._plan, preprocessing, service.worker.answer, service.hub.publish)
+        live = LiveThread(run, _end)
+        closers.callback(live.stop)
+        service.attach(live, in_brief(load(LANGUAGE), self._plan.options.keep_for))
+        return live
+
+    def _ready(self) -> None:
+        for each in self._sockets:
+            print(f"listening on {url_of(each)}", file=sys.stderr, flush=True)
+        notify.ready()
+
+
+def _end() -> None:
+    """Let the server end as SIGTERM would have it. From any thread."""
+    os.kill(os.getpid(), signal.SIGTERM)
