@@ -10,13 +10,12 @@ from typing import Annotated
 import typer
 
 from mosear.runtime.bundle import Bundle
-from mosear.runtime.commands import live_options as live
 from mosear.runtime.commands.choices import Provider
-from mosear.runtime.commands.live_command import live_options_of, print_plan
+from mosear.runtime.commands.live_command import print_plan
+from mosear.runtime.commands.live_options import takes_live_options
 from mosear.runtime.errors import Failed
-from mosear.runtime.live.loop import Reasons
+from mosear.runtime.live.options import LiveOptions
 from mosear.runtime.live.plan import plan_live
-from mosear.runtime.perception.faces import Choice
 from mosear.runtime.privacy.intended_use import check_live_use
 from mosear.runtime.server.settings import DEFAULT_PORT, ServerSettings, read_token
 from mosear.runtime.terminal import exits, log_to_standard_error
@@ -25,8 +24,9 @@ _MEBI = 1 << 20
 _MEGA = 1_000_000
 
 
+@takes_live_options(camera=None)
 def serve(
-    context: typer.Context,
+    live: LiveOptions | None,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mosear-export build.")],
     host: Annotated[
         str, typer.Option(envvar="MOSEAR_HOST", help="Address to listen on; any but loopback needs a token.")
@@ -78,25 +78,6 @@ def serve(
     grace: Annotated[
         float, typer.Option(envvar="MOSEAR_GRACE", metavar="S", help="What runs may take when the server stops.")
     ] = ServerSettings.grace_s,
-    camera: Annotated[str | None, live.CameraOption] = None,
-    microphone: live.Microphone = None,
-    window: live.WindowLength = None,
-    hop: live.Hop = 1.0,
-    sinks: live.Sinks = None,
-    smoothing: live.Smoothing = 2.0,
-    margin: live.Margin = 0.1,
-    forget: live.Forget = 5.0,
-    reasons: live.WhenReason = Reasons.never,
-    transcript: live.Transcript = None,
-    asr: live.Asr = None,
-    faces: live.Faces = None,
-    faces_sha256: live.FacesHash = None,
-    face: live.WhichFace = Choice.largest,
-    voice_activity: live.VoiceActivity = True,
-    loop: live.Loop = False,
-    speed: live.Speed = 1.0,
-    save_media: live.SaveMedia = None,
-    keep_for: live.KeepFor = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, check it, and do nothing.")
     ] = False,
@@ -123,21 +104,20 @@ def serve(
         )
         try:
             from mosear.runtime.commands.serving import Serving
+            from mosear.runtime.server.listening import open_sockets
         except ImportError as error:
             raise Failed(f"the server can't be imported ({error})", "pip install 'mosear[serve]'") from error
-        options = None
-        if camera is not None or microphone is not None:
-            context.params["camera"] = camera or "none"
-            options = live_options_of(context)
-        opened = Bundle.open(bundle, verify=not dry_run)
+        # Before the bundle is read, which takes longer than to find out that the port is taken.
+        sockets = [] if dry_run else open_sockets(settings)
+        opened = Bundle.open(bundle)
         check_live_use(opened.manifest)
-        plan = None if options is None else plan_live(options, opened.manifest)
+        plan = None if live is None else plan_live(live, opened.manifest)
         if dry_run:
             shown = {"host": host, "port": port, "token": settings.token is not None, "live": plan and plan.to_dict()}
             print_plan({"bundle": str(bundle), **shown})
             return
         log_to_standard_error("uvicorn.error")
-        serving = Serving(settings, opened, plan, debug)
+        serving = Serving(settings, sockets, opened, plan, debug)
         serving.run(threads, provider.value if provider else None)
 
 

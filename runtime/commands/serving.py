@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from contextlib import ExitStack
 
@@ -14,7 +15,7 @@ from mosear.runtime.live.plan import LivePlan
 from mosear.runtime.pipeline import Pipeline
 from mosear.runtime.privacy.notice import in_brief
 from mosear.runtime.privacy.notice_texts import load
-from mosear.runtime.server.listening import open_sockets, url_of
+from mosear.runtime.server.listening import url_of
 from mosear.runtime.server.live_thread import LiveThread
 from mosear.runtime.server.run import run_server
 from mosear.runtime.server.service import Service, open_service
@@ -29,22 +30,25 @@ class Serving:
 
     Args:
         settings: how the server works.
+        sockets: from ``open_sockets``.
         bundle: opened.
         plan: of the live run; None without one.
         debug: log traces of what goes wrong inside.
-
-    Raises:
-        Failed: the port is taken, or the address is not this machine's.
-        UsageError: an inherited socket can be reached by others, and there is no token.
     """
 
-    def __init__(self, settings: ServerSettings, bundle: Bundle, plan: LivePlan | None, debug: bool) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        sockets: list[socket.socket],
+        bundle: Bundle,
+        plan: LivePlan | None,
+        debug: bool,
+    ) -> None:
         self._settings = settings
+        self._sockets = sockets
         self._bundle = bundle
         self._plan = plan
         self._debug = debug
-        # Before the model is loaded, which takes longer than to find out that the port is taken.
-        self._sockets = open_sockets(settings)
 
     def run(self, threads: int | None, provider: str | None) -> None:
         """Serve until SIGTERM or Ctrl-C. SIGHUP begins the program anew, and the sockets refuse nobody meanwhile.

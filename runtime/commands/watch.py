@@ -14,15 +14,14 @@ import typer
 from mosear.runtime.appliance import notify
 from mosear.runtime.appliance.notify import Watchdog
 from mosear.runtime.bundle import Bundle
-from mosear.runtime.commands import live_options as live
 from mosear.runtime.commands.choices import Provider
-from mosear.runtime.commands.live_command import live_options_of, print_plan, reload_on_hangup
-from mosear.runtime.live.loop import Reasons
+from mosear.runtime.commands.live_command import print_plan, reload_on_hangup
+from mosear.runtime.commands.live_options import takes_live_options
 from mosear.runtime.live.opening import LiveRun, open_live
+from mosear.runtime.live.options import LiveOptions
 from mosear.runtime.live.plan import plan_live
 from mosear.runtime.live.waiting import Waiting
 from mosear.runtime.output import Format, live_writer
-from mosear.runtime.perception.faces import Choice
 from mosear.runtime.pipeline import Pipeline
 from mosear.runtime.privacy.intended_use import check_live_use
 from mosear.runtime.results import Emotion
@@ -32,31 +31,13 @@ _WAITING = 64
 _PATIENCE_S = 0.2
 
 
+@takes_live_options(camera="0")
 def watch(
-    context: typer.Context,
+    live: LiveOptions,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mosear-export build.")],
-    camera: Annotated[str, live.CameraOption] = "0",
-    microphone: live.Microphone = None,
-    window: live.WindowLength = None,
-    hop: live.Hop = 1.0,
     form: Annotated[
         Format, typer.Option("--format", envvar="MOSEAR_FORMAT", help="How answers are written.")
     ] = Format.human,
-    sinks: live.Sinks = None,
-    smoothing: live.Smoothing = 2.0,
-    margin: live.Margin = 0.1,
-    forget: live.Forget = 5.0,
-    reasons: live.WhenReason = Reasons.never,
-    transcript: live.Transcript = None,
-    asr: live.Asr = None,
-    faces: live.Faces = None,
-    faces_sha256: live.FacesHash = None,
-    face: live.WhichFace = Choice.largest,
-    voice_activity: live.VoiceActivity = True,
-    loop: live.Loop = False,
-    speed: live.Speed = 1.0,
-    save_media: live.SaveMedia = None,
-    keep_for: live.KeepFor = None,
     threads: Annotated[
         int | None, typer.Option(envvar="MOSEAR_THREADS", min=1, help="CPU threads; the library's choice by default.")
     ] = None,
@@ -73,10 +54,9 @@ def watch(
 ) -> None:
     """Answer live windows; see the help of the command."""
     with exits(debug):
-        options = live_options_of(context)
         opened = Bundle.open(bundle)
         check_live_use(opened.manifest)
-        plan = plan_live(options, opened.manifest)
+        plan = plan_live(live, opened.manifest)
         if dry_run:
             print_plan({"bundle": str(bundle), **plan.to_dict()})
             return
