@@ -5,6 +5,7 @@ Without ``NOTIFY_SOCKET`` in the environment nothing is told, so that a command 
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -87,6 +88,33 @@ class Watchdog:
         if self._heartbeat is not None and now - self._touched >= _HEARTBEAT_S:
             self._touched = now
             _touch(self._heartbeat)
+
+
+class AllAlive:
+    """Several loops behind one watchdog, which is fed only when every one of them has moved since it was last fed.
+
+    Args:
+        watchdog: what they feed together.
+    """
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
+        self._lock = threading.Lock()
+        self._moved: dict[str, bool] = {}
+
+    def loop(self, name: str) -> Callable[[], None]:
+        """What the loop of that name calls as long as it is alive. All are named before the first one runs."""
+        self._moved[name] = False
+
+        def tick() -> None:
+            with self._lock:
+                self._moved[name] = True
+                if not all(self._moved.values()):
+                    return
+                self._moved = dict.fromkeys(self._moved, False)
+            self._watchdog.tick()
+
+        return tick
 
 
 def _touch(path: Path) -> None:

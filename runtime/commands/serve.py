@@ -27,7 +27,9 @@ _MEGA = 1_000_000
 @takes_live_options(camera=None)
 def serve(
     live: LiveOptions | None,
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mosear-export build.")],
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", envvar="MOSEAR_BUNDLE", help="Folder made by mosear-export build.")
+    ],
     host: Annotated[
         str, typer.Option(envvar="MOSEAR_HOST", help="Address to listen on; any but loopback needs a token.")
     ] = "127.0.0.1",

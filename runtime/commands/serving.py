@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 
 from mosear.runtime.appliance import notify
-from mosear.runtime.appliance.notify import Watchdog
+from mosear.runtime.appliance.notify import AllAlive, Watchdog
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.commands.live_command import reload_on_hangup
 from mosear.runtime.live.opening import open_live
@@ -66,28 +66,29 @@ class Serving:
         kept = [each.dup() for each in self._sockets]
         pipeline = Pipeline(self._bundle, threads, provider, self._debug)
         print(manifest.notice, file=sys.stderr, flush=True)
-        watchdog = Watchdog()
+        alive = AllAlive(Watchdog())
         with ExitStack() as closers:
             uploads = Uploads()
             closers.callback(uploads.close)
-            service = open_service(manifest, pipeline, self._settings, uploads, watchdog.tick)
-            live = self._live(service, closers)
+            service = open_service(manifest, pipeline, self._settings, uploads, alive.loop("model"))
+            live = self._live(service, closers, alive)
 
             def stopping() -> None:
                 if not reload.requested.is_set():
                     notify.stopping()
 
-            run_server(service, self._settings, self._sockets, self._ready, self._debug, stopping)
+            signals = run_server(service, self._settings, self._sockets, self._ready, self._debug, stopping)
         if live is not None and live.error is not None:
             raise live.error
-        if reload.requested.is_set():
+        # A SIGTERM beside our own means that somebody wants the end, and no new beginning.
+        if reload.requested.is_set() and signals < 2:
             reload.go([each.fileno() for each in kept])
 
-    def _live(self, service: Service, closers: ExitStack) -> LiveThread | None:
+    def _live(self, service: Service, closers: ExitStack, alive: AllAlive) -> LiveThread | None:
         if self._plan is None:
             return None
         preprocessing = self._bundle.manifest.preprocessing
-        run = open_live(self._plan, preprocessing, service.worker.answer, service.hub.publish)
+        run = open_live(self._plan, preprocessing, service.worker.answer, service.hub.publish, alive.loop("live"))
         live = LiveThread(run, _end)
         closers.callback(live.stop)
         service.attach(live, in_brief(load(LANGUAGE), self._plan.options.keep_for))

@@ -13,6 +13,7 @@ import typer
 
 from mosear.runtime.appliance import notify
 from mosear.runtime.appliance.notify import Watchdog
+from mosear.runtime.appliance.reload import Reload
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.commands.choices import Provider
 from mosear.runtime.commands.live_command import print_plan, reload_on_hangup
@@ -34,7 +35,9 @@ _PATIENCE_S = 0.2
 @takes_live_options(camera="0")
 def watch(
     live: LiveOptions,
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mosear-export build.")],
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", envvar="MOSEAR_BUNDLE", help="Folder made by mosear-export build.")
+    ],
     form: Annotated[
         Format, typer.Option("--format", envvar="MOSEAR_FORMAT", help="How answers are written.")
     ] = Format.human,
@@ -68,14 +71,16 @@ def watch(
         print(opened.manifest.notice, file=sys.stderr, flush=True)
         run = open_live(plan, opened.manifest.preprocessing, pipeline.analyse, answers.put, watchdog.tick)
         try:
-            _watch(run, answers, live_writer(form, pipeline.labels), stop)
+            _watch(run, answers, live_writer(form, pipeline.labels), stop, reload)
         finally:
             run.close()
         if reload.requested.is_set():
             reload.go()
 
 
-def _watch(run: LiveRun, answers: Waiting, write: Callable[[Emotion], None], stop: threading.Event) -> None:
+def _watch(
+    run: LiveRun, answers: Waiting, write: Callable[[Emotion], None], stop: threading.Event, reload: Reload
+) -> None:
     """Let the loop run in a thread of its own, and write its answers here: a slow reader must not hold it up."""
     failed: list[BaseException] = []
 
@@ -86,7 +91,7 @@ def _watch(run: LiveRun, answers: Waiting, write: Callable[[Emotion], None], sto
             failed.append(error)
 
     thread = threading.Thread(target=work, name="mosear-loop", daemon=True)
-    with _signals(stop, run):
+    with _signals(stop, run, reload):
         thread.start()
         notify.ready()
         try:
@@ -104,11 +109,13 @@ def _watch(run: LiveRun, answers: Waiting, write: Callable[[Emotion], None], sto
 
 
 @contextmanager
-def _signals(stop: threading.Event, run: LiveRun) -> Iterator[None]:
+def _signals(stop: threading.Event, run: LiveRun, reload: Reload) -> Iterator[None]:
     """SIGTERM ends the loop in good order; SIGUSR1 asks for the model's reason with the next window."""
 
     def end(number: int, frame: FrameType | None) -> None:
         notify.stopping()
+        # Also when it is about to begin anew: somebody wants the end.
+        reload.requested.clear()
         stop.set()
 
     def ask(number: int, frame: FrameType | None) -> None:

@@ -26,6 +26,7 @@ class Server(uvicorn.Server):
 
     Attributes:
         interrupted: whether Ctrl-C ended it.
+        signals: how many signals told it to end.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self.interrupted = False
+        self.signals = 0
         self._service = service
         self._ready = ready
         self._stopping = stopping
@@ -64,6 +66,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; a second Ctrl-C stops at once."""
+        self.signals += 1
         if sig == signal.SIGINT:
             self.force_exit = self.should_exit
             self.interrupted = True
@@ -107,7 +110,7 @@ def run_server(
     ready: Callable[[], None] = lambda: None,
     debug: bool = False,
     stopping: Callable[[], None] = lambda: None,
-) -> None:
+) -> int:
     """Serve until SIGTERM or Ctrl-C, finish what runs within the grace, and end the service.
 
     Args:
@@ -117,6 +120,9 @@ def run_server(
         ready: called once clients can connect.
         debug: log traces of what goes wrong inside.
         stopping: called when it begins to end.
+
+    Returns:
+        How many signals told it to end.
 
     Raises:
         Failed: the service can't be started.
@@ -133,3 +139,4 @@ def run_server(
             each.close()
     if server.interrupted:
         raise KeyboardInterrupt
+    return server.signals
