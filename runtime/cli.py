@@ -13,7 +13,7 @@ from mosear.runtime.commands.notice import notice
 from mosear.runtime.commands.run import run
 from mosear.runtime.commands.serve import serve
 from mosear.runtime.commands.watch import watch
-from mosear.runtime.terminal import ESTIMATE, ensure_standard_error, exits, writing
+from mosear.runtime.terminal import ESTIMATE, ensure_standard_error, exits, leave, writing
 
 app = typer.Typer(
     name="mosear",
@@ -29,8 +29,12 @@ app = typer.Typer(
 def main() -> None:
     """Entry point of the command."""
     ensure_standard_error()
-    with exits(debug=False), writing():
-        app()
+    try:
+        with exits(debug=False), writing():
+            app()
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 0)
+        raise
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,18 @@ def exits(debug: bool) -> Iterator[None]:
         what = f"something went wrong inside mosear ({type(error).__name__}: {error})"
         tell(Failed(what, "run again with --debug, and report what it prints"), debug)
         raise SystemExit(Failed.exit_code) from error
+
+
+def leave(code: int) -> None:
+    """End the process at once when a thread is still held by a library that can't be interrupted, with ``code``.
+
+    A camera that is being opened, or a driver that hangs, would crash or hold up the interpreter's own way out. What
+    is written was flushed when it was written.
+    """
+    if any(thread.daemon and thread.is_alive() for thread in threading.enumerate()):
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        os._exit(code)
 
 
 def drop_output() -> None:

@@ -76,6 +76,10 @@ class Serving:
             def stopping() -> None:
                 if not reload.requested.is_set():
                     notify.stopping()
+                    reload.close()
+                    for each in kept:
+                        # Else clients would queue up behind a server that answers no more.
+                        each.close()
 
             signals = run_server(service, self._settings, self._sockets, self._ready, self._debug, stopping)
         if live is not None and live.error is not None:

@@ -40,6 +40,7 @@ class Waiting:
         except queue.Empty:
             return None
 
-    def empty(self) -> bool:
-        """Whether none waits."""
-        return self._queue.empty()
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self._queue.qsize()

@@ -55,6 +55,7 @@ class Outbox:
         self._condition = Condition.opening
         self._error: str | None = None
         self._opened = 0
+        self._told_lost = False
         self._delivered = self._dropped = 0
         self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
         self._thread.start()
@@ -135,6 +136,10 @@ class Outbox:
             with self._changed:
                 self._delivered += 1
                 self._pause = self._first
+                dropped = self._dropped
+            if self._told_lost:
+                self._told_lost = False
+                _log.info("sink %s is back; %d answers dropped since the start", self.name, dropped)
 
     def _next(self) -> Emotion | None:
         """The oldest answer; None when a while has gone by without one, or at the end."""
@@ -153,17 +158,14 @@ class Outbox:
     def _found(self) -> None:
         with self._changed:
             self._opened += 1
-            again, dropped = self._opened > 1, self._dropped
         self._stand(Condition.live)
-        if again:
-            _log.info("sink %s is back; %d answers dropped since the start", self.name, dropped)
 
     def _lost(self, error: Exception) -> None:
         why = _words(error)
-        with self._changed:
-            news = self._condition is not Condition.lost
         self._stand(Condition.lost, why)
-        if news:
+        # A full disk can be opened again and again: it is news once, until an answer went through.
+        if not self._told_lost:
+            self._told_lost = True
             _log.warning("sink %s is lost: %s; trying again", self.name, why)
 
     def _stand(self, condition: Condition, error: str | None = None) -> None:
