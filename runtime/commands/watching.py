@@ -74,9 +74,8 @@ class Watching:
         if unwritten:
             print(f"{unwritten} answers were not written: their reader was too slow", file=sys.stderr)
         if self._loop.is_alive():
-            raise Failed(
-                f"the model did not answer within {_LOOP_ENDING_S:g} s of the end", "nothing: it was left there"
-            )
+            what = f"the model did not come back within {_LOOP_ENDING_S:g} s of the end, and was left"
+            raise Failed(what, "look with mosear doctor whether it answers at all")
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

@@ -55,12 +55,12 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Child:
     """A running command, the folder of its temporary files, and what it said on standard error."""
 
-    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], folder: Path, reads: bool = True) -> None:
         self.process = process
         self.folder = folder
         self.answers: list[dict] = []
         self.said = ""
-        self._readers = [threading.Thread(target=each, daemon=True) for each in (self._read, self._listen)]
+        self._readers = [threading.Thread(target=each, daemon=True) for each in ([self._read] * reads + [self._listen])]
         for each in self._readers:
             each.start()
 
@@ -81,6 +81,13 @@ class Child:
             assert time.monotonic() < deadline, f"{what} did not come about in time: {self.said}"
             time.sleep(0.01)
 
+    def until_said(self, words: str) -> None:
+        """Wait for what it says as it ends."""
+        for each in self._readers:
+            each.join(DEADLINE_S)
+        assert words in self.said
+        assert "Traceback" not in self.said
+
     def terminate(self) -> int:
         """SIGTERM; the exit code, with what holds for every end checked."""
         self.process.send_signal(signal.SIGTERM)
@@ -94,7 +101,9 @@ class Child:
 
 
 @contextmanager
-def watched(tmp_path: Path, *arguments: object, head: list[str] | None = None, **options) -> Iterator[Child]:
+def watched(
+    tmp_path: Path, *arguments: object, head: list[str] | None = None, reads: bool = True, **options
+) -> Iterator[Child]:
     """`mosear watch`, with answers as JSON."""
     folder = tmp_path / "temporary"
     folder.mkdir()
@@ -109,7 +118,7 @@ def watched(tmp_path: Path, *arguments: object, head: list[str] | None = None, *
         **options,
     )
     try:
-        yield Child(process, folder)
+        yield Child(process, folder, reads)
     finally:
         process.kill()
         process.wait()
@@ -201,6 +210,25 @@ def test_in_the_middle_of_a_model_call(toy_bundle: Path, film: Path, tmp_path: P
     # The window under way is answered, everywhere.
     assert [each["live"]["sequence"] for each in child.answers] == [1, 2]
     assert numbers(log) == [1, 2]
+
+
+def test_a_model_that_never_comes_back_is_left(toy_bundle: Path, film: Path, tmp_path: Path) -> None:
+    with watched(tmp_path, toy_bundle, "--camera", film, head=slow("Pipeline.analyse 600")) as child:
+        child.until(lambda: "in Pipeline.analyse" in child.said, "a call")
+        child.process.send_signal(signal.SIGTERM)
+        assert child.process.wait(DEADLINE_S) == 1
+        child.until_said("did not come back")
+
+
+def test_while_nobody_reads_its_answers(toy_bundle: Path, film: Path, tmp_path: Path) -> None:
+    log = tmp_path / "a.jsonl"
+    arguments = (toy_bundle, "--camera", film, "--loop", "--hop", "0.05", "--window", "0.5", "--speed", "4")
+    with watched(tmp_path, *arguments, "--sink", f"jsonl:{log}", reads=False, pipesize=4096) as child:
+        # Far more than the pipe, the queue and the writer hold.
+        child.until(lambda: log.exists() and log.read_text().count("\n") > 90, "answers in the file")
+        child.process.send_signal(signal.SIGTERM)
+        assert child.process.wait(SOON_S) == 0
+        child.until_said("answers were not written")
 
 
 def test_while_a_reason_is_generated(toy_bundle: Path, film: Path, tmp_path: Path) -> None:
