@@ -1,6 +1,8 @@
 """An ONNX file → an engine, with TensorRT or TensorRT-RTX alike."""
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,35 @@ def build_engine(
         BadInput: the library can't parse the graph.
         Failed: there is no GPU and the library needs one, or it can't build the engine.
     """
+    with _no_collection():
+        return _build(library, onnx, limits, compute_capabilities, timing_cache, progress)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python's garbage collector out of the library's calls, once it has done what there is to do.
+
+    The library holds a lock while it logs. Were the collector to run inside our logger and free the builder of an
+    earlier build that failed, that would wait for the same lock for ever.
+    """
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _build(
+    library: Library,
+    onnx: Path,
+    limits: Limits,
+    compute_capabilities: Sequence[str],
+    timing_cache: bytes,
+    progress: Progress | None,
+) -> Built:
     trt = library.module
     log = _log(trt)
     try:

@@ -1,5 +1,7 @@
 """The engine builder with the real TensorRT-RTX, which needs no GPU to build: what it makes, and what it refuses."""
 
+import gc
+import traceback
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -119,6 +121,30 @@ def test_what_is_no_graph_for_it_is_refused(tmp_path: Path, library: Library) ->
     for name in ("broken.onnx", "op.onnx", "lost.onnx", "missing.onnx"):
         with pytest.raises(BadInput, match=f"{name.split('.')[0]}.onnx can't be parsed by TensorRT-RTX"):
             build_engine(library, tmp_path / name, LIMITS, ["8.6"])
+
+
+def test_builders_of_failed_builds_are_never_freed_while_the_library_logs(tmp_path: Path, library: Library) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"not a graph")
+    freed_in_a_call: list[str] = []
+    thresholds = gc.get_threshold()
+
+    def watch(phase: str, info: dict[str, int]) -> None:
+        names = [frame.name for frame in traceback.extract_stack()]
+        if phase == "start" and "build_engine" in names and "_no_collection" not in names:
+            freed_in_a_call.append(names[-2])
+
+    gc.callbacks.append(watch)
+    gc.set_threshold(1, 1, 1)
+    try:
+        for _ in range(5):
+            with pytest.raises(BadInput) as caught:
+                build_engine(library, tmp_path / "broken.onnx", LIMITS, ["8.6"])
+            caught.value.held = caught.value  # type: ignore[attr-defined]  # with its traceback, and in that the builder
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(watch)
+    assert gc.isenabled()
+    assert not freed_in_a_call
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
