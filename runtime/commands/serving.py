@@ -7,6 +7,7 @@ import sys
 from contextlib import ExitStack
 
 from mosear.runtime.appliance import notify
+from mosear.runtime.appliance.memory import FreeMemory
 from mosear.runtime.appliance.notify import AllAlive, Watchdog
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.commands.live_command import reload_on_hangup
@@ -66,11 +67,17 @@ class Serving:
         kept = [each.dup() for each in self._sockets]
         pipeline = Pipeline(self._bundle, threads, provider, self._debug)
         print(manifest.notice, file=sys.stderr, flush=True)
-        alive = AllAlive(Watchdog())
+        alive, memory = AllAlive(Watchdog()), FreeMemory()
+        moved = alive.loop("model")
+
+        def tick() -> None:
+            moved()
+            memory.tick()
+
         with ExitStack() as closers:
             uploads = Uploads()
             closers.callback(uploads.close)
-            service = open_service(manifest, pipeline, self._settings, uploads, alive.loop("model"))
+            service = open_service(manifest, pipeline, self._settings, uploads, tick)
             live = self._live(service, closers, alive)
 
             def stopping() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mosear.runtime.appliance.memory import FreeMemory
 from mosear.runtime.appliance.notify import Watchdog
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.commands.choices import Provider
@@ -60,9 +61,14 @@ def watch(
         stop = threading.Event()
         reload = reload_on_hangup(stop.set)
         pipeline = Pipeline(opened, threads, provider.value if provider else None, debug)
-        answers, watchdog = Waiting(_WAITING), Watchdog()
+        answers, watchdog, memory = Waiting(_WAITING), Watchdog(), FreeMemory()
+
+        def tick() -> None:
+            watchdog.tick()
+            memory.tick()
+
         print(opened.manifest.notice, file=sys.stderr, flush=True)
-        run = open_live(plan, opened.manifest.preprocessing, pipeline.analyse, answers.put, watchdog.tick)
+        run = open_live(plan, opened.manifest.preprocessing, pipeline.analyse, answers.put, tick)
         try:
             Watching(run, answers, live_writer(form, pipeline.labels), stop, reload).until_ended()
         finally:
