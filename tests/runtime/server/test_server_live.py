@@ -92,6 +92,20 @@ def test_uploads_are_answered_while_it_watches(toy_bundle: Path, scene: Path, cl
         until(lambda: httpx.get(f"{server.url}/v1/live").json()["status"]["answers"] > before + 1)
 
 
+def test_a_batch_that_the_bundle_can_t_take_is_refused(toy_bundle: Path, tmp_path: Path) -> None:
+    limited = """
+from mosear.runtime.pipeline import Pipeline
+whole = Pipeline.__init__
+def limited(self, *given, **named):
+    whole(self, *given, **named)
+    self.batch_limit = 1
+Pipeline.__init__ = limited
+"""
+    with serving(toy_bundle, tmp_path, "--max-batch", "2", before=limited) as server:
+        assert server.popen.wait(PATIENCE_S) == 2
+        until(lambda: "error: this bundle's engines take 1 window at once, not 2" in server.text)
+
+
 def test_the_picture_is_refused_unless_it_is_allowed(toy_bundle: Path, scene: Path, tmp_path: Path) -> None:
     with serving(toy_bundle, tmp_path, *live(scene)) as server:
         until(lambda: server.url)
