@@ -60,7 +60,8 @@ class Serving:
             provider: ``cpu`` or ``cuda``; what the bundle was built for when None.
 
         Raises:
-            MosearError: the service can't be started, the bundle takes smaller batches, or the live run ended on an error.
+            MosearError: the service can't be started, or the live run ended on an error.
+            UsageError: the bundle takes smaller batches.
             KeyboardInterrupt: Ctrl-C ended it.
         """
         manifest = self._bundle.manifest
