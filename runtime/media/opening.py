@@ -39,6 +39,7 @@ class OverLimit(BadInput):
 
 
 def check_is_file(path: Path) -> None:
+    """Raise BadInput unless ``path`` is a file with something in it that can be read."""
     try:
         if path.is_dir():
             raise BadInput(f"{path} is a folder", "name the media files in it")
@@ -55,6 +56,7 @@ def check_is_file(path: Path) -> None:
 
 
 def open_media(path: Path) -> av.container.InputContainer:
+    """Open a media file. Raises BadInput when the library can't, or when it is no container of media itself."""
     try:
         kind = "jpeg_pipe" if _is_jpeg(path) else None
         # The prefix keeps a name with a colon from being taken for a protocol.
