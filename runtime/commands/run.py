@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from mosear.runtime.bundle import Bundle
-from mosear.runtime.commands.choices import Provider
+from mosear.runtime.commands import choices
 from mosear.runtime.errors import BadInput, MosearError, one_line
 from mosear.runtime.output import Format, writer
 from mosear.runtime.pipeline import Pipeline
@@ -59,16 +59,9 @@ def run(
         ),
     ] = None,
     reason: Annotated[bool, typer.Option("--reason", help="Also generate the model's reasons; slower.")] = False,
-    threads: Annotated[
-        int | None, typer.Option(envvar="MOSEAR_THREADS", min=1, help="CPU threads; the library's choice by default.")
-    ] = None,
-    provider: Annotated[
-        Provider | None,
-        typer.Option(envvar="MOSEAR_PROVIDER", help="Where to compute; what the bundle was built for by default."),
-    ] = None,
-    debug: Annotated[
-        bool, typer.Option("--debug", envvar="MOSEAR_DEBUG", help="Show traces and the library's warnings.")
-    ] = False,
+    threads: choices.Threads = None,
+    provider: choices.Where = None,
+    debug: choices.Debug = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Answer clips; see the help above."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mosear.runtime.bundle import Bundle
-from mosear.runtime.commands.choices import Provider
+from mosear.runtime.commands import choices
 from mosear.runtime.commands.live_command import print_plan
 from mosear.runtime.commands.live_options import takes_live_options
 from mosear.runtime.errors import Failed
@@ -27,9 +27,7 @@ _MEGA = 1_000_000
 @takes_live_options(camera=None)
 def serve(
     live: LiveOptions | None,
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", envvar="MOSEAR_BUNDLE", help="Folder made by mosear-export build.")
-    ],
+    bundle: choices.Bundle,
     host: Annotated[
         str, typer.Option(envvar="MOSEAR_HOST", help="Address to listen on; any but loopback needs a token.")
     ] = "127.0.0.1",
@@ -46,13 +44,8 @@ def serve(
         list[str] | None,
         typer.Option(envvar="MOSEAR_ALLOW_HOST", metavar="NAME", help="A name clients call it by; may be repeated."),
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(envvar="MOSEAR_THREADS", min=1, help="CPU threads; the library's choice by default.")
-    ] = None,
-    provider: Annotated[
-        Provider | None,
-        typer.Option(envvar="MOSEAR_PROVIDER", help="Where to compute; what the bundle was built for by default."),
-    ] = None,
+    threads: choices.Threads = None,
+    provider: choices.Where = None,
     queue: Annotated[
         int, typer.Option(envvar="MOSEAR_QUEUE", help="Clips taken on at once; further ones get 429.")
     ] = ServerSettings.queue,
@@ -80,12 +73,8 @@ def serve(
     grace: Annotated[
         float, typer.Option(envvar="MOSEAR_GRACE", metavar="S", help="What runs may take when the server stops.")
     ] = ServerSettings.grace_s,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done, check it, and do nothing.")
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", envvar="MOSEAR_DEBUG", help="Show traces and the library's warnings.")
-    ] = False,
+    dry_run: choices.DryRun = False,
+    debug: choices.Debug = False,
 ) -> None:
     """Serve a bundle; see the help of the command."""
     with exits(debug), _ending_on_sigterm():

@@ -2,7 +2,6 @@
 
 import sys
 import threading
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from mosear.runtime.appliance.memory import FreeMemory
 from mosear.runtime.appliance.notify import Watchdog
 from mosear.runtime.bundle import Bundle
-from mosear.runtime.commands.choices import Provider
+from mosear.runtime.commands import choices
 from mosear.runtime.commands.live_command import print_plan, reload_on_hangup
 from mosear.runtime.commands.live_options import takes_live_options
 from mosear.runtime.commands.watching import Watching
@@ -29,25 +28,14 @@ _WAITING = 64
 @takes_live_options(camera="0")
 def watch(
     live: LiveOptions,
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", envvar="MOSEAR_BUNDLE", help="Folder made by mosear-export build.")
-    ],
+    bundle: choices.Bundle,
     form: Annotated[
         Format, typer.Option("--format", envvar="MOSEAR_FORMAT", help="How answers are written.")
     ] = Format.human,
-    threads: Annotated[
-        int | None, typer.Option(envvar="MOSEAR_THREADS", min=1, help="CPU threads; the library's choice by default.")
-    ] = None,
-    provider: Annotated[
-        Provider | None,
-        typer.Option(envvar="MOSEAR_PROVIDER", help="Where to compute; what the bundle was built for by default."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done, check it, and do nothing.")
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", envvar="MOSEAR_DEBUG", help="Show traces and the library's warnings.")
-    ] = False,
+    threads: choices.Threads = None,
+    provider: choices.Where = None,
+    dry_run: choices.DryRun = False,
+    debug: choices.Debug = False,
 ) -> None:
     """Answer live windows; see the help of the command."""
     with exits(debug):

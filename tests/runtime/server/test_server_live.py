@@ -5,13 +5,12 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import runtime_media
-from page_browser import Browser, chromium
+from page_browser import Browser
 from server_fakes import PATIENCE_S, until
 from test_server_command import serving
 
@@ -28,12 +27,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return picture
 
     return runtime_media.write(tmp_path_factory.mktemp("scene") / "scene.mp4", 4.0, fps=10, size=size, frames=frame)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 def live(scene: Path, *more: object) -> tuple[object, ...]:

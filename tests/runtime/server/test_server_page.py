@@ -4,22 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from page_browser import Browser, chromium
-from page_server import LABELS, PageServer, emotion, link, live, scores, serving, status
+from page_browser import Browser
+from page_server import LABELS, PageServer, emotion, link, live, scores, status
 
 HOSTILE = '<img src=x onerror="document.title=\'taken\'"><script>document.title="taken"</script>'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture
-def server() -> Iterator[PageServer]:
-    with serving() as running:
-        yield running
 
 
 @pytest.fixture

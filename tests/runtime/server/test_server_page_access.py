@@ -5,19 +5,13 @@ from collections.abc import Iterator
 from itertools import combinations, pairwise
 
 import pytest
-from page_browser import Browser, chromium
+from page_browser import Browser
 from page_colours import SIGHTS, contrast, difference, palette
 from page_server import PAGE, PageServer, emotion, live, scores, serving
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 THEMES = ["light", "dark"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

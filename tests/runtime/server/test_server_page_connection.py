@@ -1,25 +1,11 @@
 """The page's line to the server: token, lost and back, no live source, stopped, odd streams."""
 
 import json
-from collections.abc import Iterator
 
-import pytest
-from page_browser import Browser, chromium, requests_in
+from page_browser import Browser, requests_in
 from page_server import PageServer, emotion, live, serving, status
 
 TOKEN = "correct-horse"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture
-def server() -> Iterator[PageServer]:
-    with serving() as running:
-        yield running
 
 
 def _reach(browser: Browser, word: str) -> None:

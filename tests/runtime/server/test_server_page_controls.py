@@ -1,10 +1,8 @@
 """What can be pressed on the page: why, pause, the live picture; and what it asks its server for."""
 
-from collections.abc import Iterator
-
 import pytest
-from page_browser import Browser, chromium, requests_in
-from page_server import PageServer, emotion, live, serving
+from page_browser import Browser, requests_in
+from page_server import PageServer, emotion, live
 
 COUNT_PICTURES = """window.held = new Set();
     const {createObjectURL, revokeObjectURL} = URL;
@@ -12,18 +10,6 @@ COUNT_PICTURES = """window.held = new Set();
     URL.revokeObjectURL = (url) => { held.delete(url); revokeObjectURL(url); };
     return 1"""
 HURRY = "const real = window.setTimeout; window.setTimeout = (f, ms) => real(f, ms === 500 ? 5 : ms); return 1"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture
-def server() -> Iterator[PageServer]:
-    with serving() as running:
-        yield running
 
 
 @pytest.fixture
