@@ -106,7 +106,7 @@ class Serving:
         if self._plan is None:
             return None
         preprocessing = self._bundle.manifest.preprocessing
-        run = open_live(self._plan, preprocessing, service.worker.answer, service.hub.publish, alive.loop("live"))
+        run = open_live(self._plan, preprocessing, service.worker.answer, service.publish, alive.loop("live"))
         live = LiveThread(run, _end)
         closers.callback(live.stop)
         service.attach(live, in_brief(load(LANGUAGE), self._plan.options.keep_for))

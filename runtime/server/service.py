@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mosear.runtime.manifest import Manifest
+from mosear.runtime.results import Emotion
 from mosear.runtime.server.decoding import DecodeLimits, DecoderPool
 from mosear.runtime.server.errors import Stopping
 from mosear.runtime.server.events import Hub
@@ -135,8 +136,13 @@ class Service:
         self._notice = notice
         self.metrics.watch_live(live.status)
 
+    def publish(self, emotion: Emotion) -> None:
+        """Take an answer of the live source: it is counted, and goes to whoever follows the events."""
+        self.metrics.answered(emotion)
+        self.hub.publish(emotion)
+
     def start(self) -> None:
-        """Start the worker and the decoders.
+        """Start the worker, the decoders and the live source.
 
         Raises:
             Failed: there is no room for uploads, or the decoders don't start.

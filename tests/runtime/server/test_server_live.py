@@ -67,6 +67,9 @@ def test_answers_status_picture_reason_and_metrics(toy_bundle: Path, scene: Path
         until(lambda: log.exists() and '"reason"' in log.read_text())
         metrics = httpx.get(f"{server.url}/metrics").text
         assert 'mosear_source_up{kind="camera",name="scene.mp4"} 1.0' in metrics
+        counted = {line.split()[0]: float(line.split()[1]) for line in metrics.splitlines() if line[0] != "#"}
+        assert counted["mosear_windows_total"] >= len(answers)
+        assert counted['mosear_window_seconds_count{stage="prefill"}'] == counted["mosear_windows_total"]
         assert server.end() == 0
         kept = [json.loads(line)["live"]["sequence"] for line in log.read_text().splitlines()]
         assert kept == list(range(1, len(kept) + 1))
