@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ PIPE_CLOSED = 141
 """Exit code when whoever read the results went away."""
 
 ESTIMATE = "A predicted emotion is an estimate of how an expression reads, not of what a person feels."
+
+
+_ENDING_S = 0.5
+"""What threads may take that were told to end."""
 
 
 class Unwritable(Exception):
@@ -85,7 +90,11 @@ def leave(code: int) -> None:
     A camera that is being opened, or a driver that hangs, would crash or hold up the interpreter's own way out. What
     is written was flushed when it was written.
     """
-    if any(thread.daemon and thread.is_alive() for thread in threading.enumerate()):
+    until = time.monotonic() + _ENDING_S
+    for thread in threading.enumerate():
+        if thread.daemon and thread is not threading.current_thread():
+            thread.join(max(0.0, until - time.monotonic()))
+    if any(thread.daemon for thread in threading.enumerate()):
         if sys.stderr is not None:
             sys.stderr.flush()
         os._exit(code)

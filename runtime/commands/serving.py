@@ -101,6 +101,7 @@ class Serving:
         # A SIGTERM beside our own means that somebody wants the end, and no new beginning.
         if reload.requested.is_set() and signals < 2:
             reload.go([each.fileno() for each in kept])
+        reload.close()
 
     def _live(self, service: Service, closers: ExitStack, alive: AllAlive) -> LiveThread | None:
         if self._plan is None:

@@ -63,3 +63,4 @@ def watch(
             run.close()
         if reload.requested.is_set():
             reload.go()
+        reload.close()
