@@ -21,7 +21,17 @@ CHECK = "system"
 EARLIEST = 1_767_225_600
 """2026-01-01 in seconds: this program is not older, so a clock that stands before it is wrong."""
 
-OWN_VARIABLES = frozenset({"MOSEAR_ENGINE_CACHE", "MOSEAR_ENGINE_CACHE_GB"})
+OWN_VARIABLES = frozenset(
+    {
+        "MOSEAR_ENGINE_CACHE",
+        "MOSEAR_ENGINE_CACHE_GB",
+        "MOSEAR_HEARTBEAT",
+        "MOSEAR_MQTT_PASSWORD",
+        "MOSEAR_MQTT_PASSWORD_FILE",
+        "MOSEAR_TOKEN",
+        "MOSEAR_WS_TOKEN",
+    }
+)
 """Environment variables that belong to no option of the command."""
 
 _NTP = "sudo timedatectl set-ntp true"
