@@ -46,9 +46,11 @@ def coarse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return perception_networks.write(tmp_path_factory.mktemp("yunet") / "coarse.onnx", (640, 640), (32,))
 
 
-def opencv_faces(path: Path, picture: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+def opencv_faces(
+    path: Path, picture: np.ndarray, least: float, most_overlap: float = 0.3
+) -> tuple[np.ndarray, np.ndarray]:
     height, width = picture.shape[:2]
-    detector = cv2.FaceDetectorYN.create(str(path), "", (width, height), least, 0.3, 5000)
+    detector = cv2.FaceDetectorYN.create(str(path), "", (width, height), least, most_overlap, 5000)
     _, found = detector.detect(np.ascontiguousarray(picture[:, :, ::-1]))
     found = np.zeros((0, 15)) if found is None else found
     return found[:, :4], found[:, 14]
@@ -60,16 +62,61 @@ def mosaic(seed: int, height: int, width: int, cell: int) -> np.ndarray:
     return np.ascontiguousarray(small.repeat(cell, 0).repeat(cell, 1)[:height, :width])
 
 
+def candidates(detector: FaceDetector, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes and scores before any are left out for overlapping."""
+    height, width = (-(-side // 32) * 32 for side in picture.shape[:2])
+    blob = np.zeros((1, 3, height, width), np.float32)
+    blob[0, :, : picture.shape[0], : picture.shape[1]] = picture[:, :, ::-1].transpose(2, 0, 1)
+    return decode(detector._session.run({"input": blob}), height, width, 0.0)
+
+
+def turns_on_rounding(boxes: np.ndarray, scores: np.ndarray, least: float) -> bool:
+    """Whether what remains depends on the last digits: of a score, of a side cut off to whole pixels, of an overlap."""
+    gaps = np.diff(np.sort(np.append(scores[scores > least - 1e-4], least)))
+    boxes = boxes[scores > least - 1e-4].astype(np.float64)
+    if (gaps < 1e-5).any() or (np.abs(boxes - np.rint(boxes)) < 2e-4).any():
+        return True
+    whole = np.trunc(boxes)
+    near, far, area = whole[:, :2], whole[:, :2] + whole[:, 2:], whole[:, 2] * whole[:, 3]
+    shared = np.minimum(far[:, None], far[None]) - np.maximum(near[:, None], near[None])
+    common = shared.clip(0).prod(axis=-1)
+    overlap = common / np.maximum(area[:, None] + area[None] - common, 1)
+    return bool((np.abs(overlap - 0.3) < 1e-6).any())
+
+
 @settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([4, 8, 16, 32, 50]), st.integers(33, 320), st.integers(33, 320))
+def test_the_same_candidates_as_opencv_in_any_picture(
+    dynamic: Path, seed: int, cell: int, height: int, width: int
+) -> None:
+    picture = mosaic(seed, height, width, cell)
+    boxes, scores = candidates(opened(dynamic), picture)
+    theirs, their_scores = opencv_faces(dynamic, picture, 0.5, most_overlap=1.0)
+    # What is larger than a face in the picture can be is none for us.
+    far = 2 * 32 * -(-max(height, width) // 32)
+    possible = (np.abs(theirs) < far - 0.1).all(axis=1) & (theirs[:, 2:] >= 1.1).all(axis=1)
+    theirs, their_scores = theirs[possible], their_scores[possible]
+    possible = (np.abs(boxes) < far - 0.1).all(axis=1) & (boxes[:, 2:] >= 1.1).all(axis=1)
+    boxes, scores = boxes[possible], scores[possible]
+    # A score within rounding of the threshold may fall on either side of it, and the order is that of equal scores.
+    for some, some_scores, others, other_scores in (
+        (boxes, scores, theirs, their_scores),
+        (theirs, their_scores, boxes, scores),
+    ):
+        for box, score in zip(some, some_scores, strict=True):
+            if score > 0.5 + 1e-5:
+                near = (np.abs(others - box).max(axis=1) < 0.05) & (np.abs(other_scores - score) < 1e-5)
+                assert near.any(), (box, score)
+
+
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([4, 8, 16, 32, 50]), st.integers(33, 320), st.integers(33, 320))
 def test_the_same_faces_as_opencv_in_any_picture(dynamic: Path, seed: int, cell: int, height: int, width: int) -> None:
     picture = mosaic(seed, height, width, cell)
     detector = opened(dynamic, least_score=0.5)
     boxes, scores = detector.find(picture)
     theirs, their_scores = opencv_faces(dynamic, picture, 0.5)
-    # A score within rounding of the threshold or of its neighbour may fall on either side.
-    gaps = np.diff(np.sort(np.concatenate([their_scores, [0.5]])))
-    if len(gaps) and gaps.min() < 1e-5:
+    if turns_on_rounding(*candidates(detector, picture), 0.5):
         return
     assert len(boxes) == len(theirs)
     np.testing.assert_allclose(scores, their_scores, atol=1e-5)
@@ -121,7 +168,7 @@ def test_values_that_are_no_numbers_are_no_faces() -> None:
     assert not len(decode(outputs, 64, 64, 0.6)[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.integers(0, 60))
 def test_suppression_is_opencvs(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)

@@ -42,12 +42,14 @@ class Offline:
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
+        self.entered = threading.Event()
         self.calls = 0
 
     def create_stream(self) -> Stream:
         return Stream()
 
     def decode_stream(self, stream: Stream) -> None:
+        self.entered.set()
         assert self.gate.wait(20)
         self.calls += 1
         samples = np.concatenate(stream.heard)
@@ -269,6 +271,7 @@ def test_what_is_no_speech_is_left_out(recognizer: Offline) -> None:
 def test_a_recognizer_that_hangs_blocks_nobody_and_memory_is_bounded(live: LiveWords, recognizer: Offline) -> None:
     recognizer.gate.clear()
     feed(live, np.concatenate([tone(1), silence(1)]))
+    assert recognizer.entered.wait(20)
     for i in range(3000):
         live.feed(Sound(2.0 + i * 0.01, tone(0.01)))
         live.words(0, 100)
