@@ -11,7 +11,6 @@ from mosear.runtime.appliance.memory import FreeMemory
 from mosear.runtime.appliance.notify import AllAlive, Watchdog
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.commands.live_command import reload_on_hangup
-from mosear.runtime.errors import UsageError
 from mosear.runtime.live.opening import open_live
 from mosear.runtime.live.plan import LivePlan
 from mosear.runtime.pipeline import Pipeline
@@ -68,11 +67,6 @@ class Serving:
         reload = reload_on_hangup(_end)
         kept = [each.dup() for each in self._sockets]
         pipeline = Pipeline(self._bundle, threads, provider, self._debug)
-        if pipeline.batch_limit is not None and self._settings.max_batch > pipeline.batch_limit:
-            raise UsageError(
-                f"this bundle's engines take {pipeline.batch_limit} window at once, not {self._settings.max_batch}",
-                "leave --max-batch out",
-            )
         print(manifest.notice, file=sys.stderr, flush=True)
         alive, memory = AllAlive(Watchdog()), FreeMemory()
         moved = alive.loop("model")

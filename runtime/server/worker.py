@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Protocol
 
-from mosear.runtime.errors import Failed, MosearError
+from mosear.runtime.errors import Failed, MosearError, UsageError
 from mosear.runtime.results import Emotion
 from mosear.runtime.server.errors import Busy, Stopping
 from mosear.runtime.server.job import Job, Priority, Waiting
@@ -57,6 +57,9 @@ class ModelWorker:
         max_batch: how many waiting windows the model is given at once, windows that want a reason aside.
         observe: told the seconds of every stage.
         tick: called by the thread at least every second as long as it is alive: a watchdog's food.
+
+    Raises:
+        UsageError: the model takes smaller batches.
     """
 
     def __init__(
@@ -71,7 +74,12 @@ class ModelWorker:
             raise ValueError("at least one place and one window")
         self._model = model
         self._queue = queue
-        self._batch = min(max_batch, model.batch_limit or max_batch)
+        if model.batch_limit is not None and max_batch > model.batch_limit:
+            raise UsageError(
+                f"this bundle's engines take {model.batch_limit} window at once, not {max_batch}",
+                "leave --max-batch out",
+            )
+        self._batch = max_batch
         self._observe = observe
         self._tick = tick
         self._changed = threading.Condition()
@@ -90,7 +98,7 @@ class ModelWorker:
     @property
     def ahead(self) -> int:
         """How many windows a job should have waiting, so that the model never waits for it."""
-        return max(self._batch, 1)
+        return self._batch
 
     @property
     def ready(self) -> bool:
@@ -132,37 +140,6 @@ class ModelWorker:
             yield job
         finally:
             job.close()
-
-    def submit(
-        self, windows: Sequence[Window], clip: str, reason: bool = False, priority: Priority = Priority.upload
-    ) -> "Future[list[Emotion]]":
-        """Answer windows that are all there. Cancelling the future drops those whose turn has not come.
-
-        Raises:
-            Busy, Stopping: as ``open``.
-        """
-        job = self.open(clip, reason, priority)
-        whole: Future[list[Emotion]] = Future()
-        parts = [job.feed(window) for window in windows]
-        left = [len(parts)]
-
-        def settle(part: "Future[Emotion]") -> None:
-            with self._changed:
-                left[0] -= 1
-                error = None if part.cancelled() else part.exception()
-                if whole.done() or (left[0] and error is None) or not whole.set_running_or_notify_cancel():
-                    return
-            if error is not None:
-                whole.set_exception(error)
-            else:
-                whole.set_result([each.result() for each in parts])
-
-        whole.add_done_callback(lambda done: job.close())
-        if not parts:
-            whole.set_result([])
-        for part in parts:
-            part.add_done_callback(settle)
-        return whole
 
     def answer(self, window: Window, clip: str, reason: bool = False) -> Emotion:
         """Answer a live window, before all uploads, and wait for it.

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from mosear.runtime.errors import MosearError
 from mosear.runtime.manifest import Manifest
 from mosear.runtime.results import Emotion
 from mosear.runtime.server.events import Hub
+from mosear.runtime.server.job import Priority
 from mosear.runtime.server.listening import open_sockets
 from mosear.runtime.server.metrics import Metrics
 from mosear.runtime.server.run import make_server
@@ -252,3 +254,39 @@ def serving(folder: Path, live: FakeLive | None = None, pool: Any = None, **chan
         thread.join(PATIENCE_S)
         service.stop(1.0)
     assert not thread.is_alive()
+
+
+def submit(
+    worker: ModelWorker,
+    windows: Sequence[Window],
+    clip: str,
+    reason: bool = False,
+    priority: Priority = Priority.upload,
+) -> "Future[list[Emotion]]":
+    """Answer windows that are all there. Cancelling the future drops those whose turn has not come.
+
+    Raises:
+        Busy, Stopping: as ``open``.
+    """
+    job = worker.open(clip, reason, priority)
+    whole: Future[list[Emotion]] = Future()
+    parts = [job.feed(window) for window in windows]
+    left, changed = [len(parts)], threading.Lock()
+
+    def settle(part: "Future[Emotion]") -> None:
+        with changed:
+            left[0] -= 1
+            error = None if part.cancelled() else part.exception()
+            if whole.done() or (left[0] and error is None) or not whole.set_running_or_notify_cancel():
+                return
+        if error is not None:
+            whole.set_exception(error)
+        else:
+            whole.set_result([each.result() for each in parts])
+
+    whole.add_done_callback(lambda done: job.close())
+    if not parts:
+        whole.set_result([])
+    for part in parts:
+        part.add_done_callback(settle)
+    return whole

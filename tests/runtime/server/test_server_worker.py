@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from server_fakes import PATIENCE_S, FakeModel, until, window
+from server_fakes import PATIENCE_S, FakeModel, submit, until, window
 
-from mosear.runtime.errors import BadInput, Failed
+from mosear.runtime.errors import BadInput, Failed, UsageError
 from mosear.runtime.server.errors import Busy, Stopping
 from mosear.runtime.server.job import Priority
 from mosear.runtime.server.worker import ModelWorker
@@ -30,7 +30,7 @@ def working(model: FakeModel, **settings: Any) -> Iterator[ModelWorker]:
 
 def test_answers_come_back_to_who_asked_and_in_order() -> None:
     with working(FakeModel()) as worker:
-        futures = [worker.submit([window(i), window(i + 0.5)], f"clip {i}") for i in range(10)]
+        futures = [submit(worker, [window(i), window(i + 0.5)], f"clip {i}") for i in range(10)]
         for i, future in enumerate(futures):
             answers = future.result(PATIENCE_S)
             assert [(each.clip, each.start) for each in answers] == [(f"clip {i}", i), (f"clip {i}", i + 0.5)]
@@ -41,9 +41,9 @@ def test_jobs_take_turns_window_by_window() -> None:
     model = FakeModel()
     model.hold()
     with working(model) as worker:
-        first = worker.submit([window(i) for i in range(20)], "long")
+        first = submit(worker, [window(i) for i in range(20)], "long")
         until(model.busy.is_set)
-        second, third = worker.submit([window()], "short"), worker.submit([window(i) for i in range(2)], "middle")
+        second, third = submit(worker, [window()], "short"), submit(worker, [window(i) for i in range(2)], "middle")
         model.allow(100)
         for each in (first, second, third):
             each.result(PATIENCE_S)
@@ -55,11 +55,11 @@ def test_live_windows_go_first_and_are_not_refused() -> None:
     model = FakeModel()
     model.hold()
     with working(model, queue=1) as worker:
-        uploads = worker.submit([window(i) for i in range(3)], "upload")
+        uploads = submit(worker, [window(i) for i in range(3)], "upload")
         until(model.busy.is_set)
         with pytest.raises(Busy):
             worker.open("another upload")
-        live = worker.submit([window()], "camera", priority=Priority.live)
+        live = submit(worker, [window()], "camera", priority=Priority.live)
         model.allow(10)
         live.result(PATIENCE_S)
         uploads.result(PATIENCE_S)
@@ -69,7 +69,7 @@ def test_live_windows_go_first_and_are_not_refused() -> None:
 def test_a_full_queue_says_when_to_come_back() -> None:
     model = FakeModel()
     with working(model, queue=2) as worker:
-        worker.submit([window()], "measures the model").result(PATIENCE_S)
+        submit(worker, [window()], "measures the model").result(PATIENCE_S)
         worker._window_s = 3.0
         worker.count_job(1)
         jobs = [worker.open("a"), worker.open("b")]
@@ -88,9 +88,9 @@ def test_waiting_windows_share_a_batch_up_to_its_limit() -> None:
     model = FakeModel()
     model.hold()
     with working(model, max_batch=3) as worker:
-        first = worker.submit([window()], "first")
+        first = submit(worker, [window()], "first")
         until(model.busy.is_set)
-        rest = [worker.submit([window()], f"clip {i}") for i in range(5)]
+        rest = [submit(worker, [window()], f"clip {i}") for i in range(5)]
         model.allow(10)
         for i, each in enumerate(rest):
             assert each.result(PATIENCE_S)[0].clip == f"clip {i}"
@@ -99,13 +99,14 @@ def test_waiting_windows_share_a_batch_up_to_its_limit() -> None:
 
 
 def test_the_model_limits_the_batch_and_reasons_are_given_alone() -> None:
-    assert ModelWorker(FakeModel(batch_limit=1), max_batch=8).ahead == 1
+    with pytest.raises(UsageError, match="take 1 window at once, not 8"):
+        ModelWorker(FakeModel(batch_limit=1), max_batch=8)
     model = FakeModel()
     model.hold()
     with working(model, max_batch=8) as worker:
-        futures = [worker.submit([window()], "first")]
+        futures = [submit(worker, [window()], "first")]
         until(model.busy.is_set)
-        futures += [worker.submit([window()], f"clip {i}", reason=i == 1) for i in range(3)]
+        futures += [submit(worker, [window()], f"clip {i}", reason=i == 1) for i in range(3)]
         model.allow(10)
         reasons = [each.result(PATIENCE_S)[0].reason for each in futures]
     assert reasons == [None, None, "because", None]
@@ -118,11 +119,11 @@ def test_a_window_that_fails_fails_its_own_job_only(max_batch: int) -> None:
     model.hold()
     model.fails = lambda each: {7.0: BadInput("too long", "shorten"), 8.0: ZeroDivisionError("secret")}.get(each.start)
     with working(model, max_batch=max_batch) as worker:
-        held = worker.submit([window()], "held")
+        held = submit(worker, [window()], "held")
         until(model.busy.is_set)
-        good = worker.submit([window(1), window(2)], "good")
-        bad = worker.submit([window(7), window(9)], "bad")
-        broken = worker.submit([window(8)], "broken")
+        good = submit(worker, [window(1), window(2)], "good")
+        bad = submit(worker, [window(7), window(9)], "bad")
+        broken = submit(worker, [window(8)], "broken")
         model.allow(100)
         assert len(good.result(PATIENCE_S)) == 2
         with pytest.raises(BadInput, match="too long"):
@@ -139,9 +140,9 @@ def test_cancelled_windows_never_reach_the_model() -> None:
     model = FakeModel()
     model.hold()
     with working(model, queue=2) as worker:
-        held = worker.submit([window()], "held")
+        held = submit(worker, [window()], "held")
         until(model.busy.is_set)
-        gone = worker.submit([window(i) for i in range(5)], "gone")
+        gone = submit(worker, [window(i) for i in range(5)], "gone")
         assert worker.depth == 2
         assert gone.cancel()
         assert worker.depth == 1
@@ -149,7 +150,7 @@ def test_cancelled_windows_never_reach_the_model() -> None:
             gone.result(0)
         model.allow(100)
         held.result(PATIENCE_S)
-        worker.submit([window()], "after").result(PATIENCE_S)
+        submit(worker, [window()], "after").result(PATIENCE_S)
     assert {clip for clip, _ in model.order} == {"held", "after"}
 
 
@@ -235,8 +236,8 @@ def test_not_even_an_exit_in_the_model_ends_the_thread() -> None:
     model.fails = lambda each: SystemExit() if each.start else None  # type: ignore[return-value]
     with working(model) as worker:
         with pytest.raises(Failed):
-            worker.submit([window(1)], "clip").result(PATIENCE_S)
-        assert worker.submit([window(0)], "clip").result(PATIENCE_S)
+            submit(worker, [window(1)], "clip").result(PATIENCE_S)
+        assert submit(worker, [window(0)], "clip").result(PATIENCE_S)
 
 
 def test_stages_are_observed_and_the_watchdog_is_fed_by_the_thread() -> None:
