@@ -22,12 +22,12 @@ lint: $(READY)
 # mypy follows folders, not import hooks: the rooms are linked under their import names.
 types: $(READY)
 	rm -rf build/types && mkdir -p build/types/mosear
-	for room in export calibration clips model runtime; do ln -s ../../../$$room build/types/mosear/$$room; done
+	for room in export evaluation calibration clips model runtime; do ln -s ../../../$$room build/types/mosear/$$room; done
 	MYPYPATH=build/types $(BIN)/mypy --namespace-packages --explicit-package-bases -p mosear
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,live,serve,sinks,asr,rtx,calibration,optimum,export,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,live,serve,sinks,asr,rtx,calibration,optimum,export,eval,ray,dev]'
 	touch $@
 
 demo/reference-%/manifest.json: $(READY)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["export", "calibration", "clips", "model", "runtime"]  # a room may import only those after it
+ROOMS = ["export", "evaluation", "calibration", "clips", "model", "runtime"]  # a room may import only those after it
 
 
 def imports(path: Path) -> set[str]:

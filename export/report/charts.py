@@ -1,4 +1,4 @@
-"""Plots as inline SVG, drawn 340 units wide so that they keep their type size on a phone."""
+"""The plots of a verification report."""
 
 from __future__ import annotations
 
@@ -6,20 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from mosear.export.checks.figures import wilson
 from mosear.export.checks.rows import Bin, GateRow, HeadsRow, Reliability, SubsetRow
-from mosear.export.report.markup import Markup, joined, number, percent, tag
-
-WIDTH = 340
-
-
-def key(**names: str) -> Markup:
-    """A legend: what each colour class stands for."""
-    return joined([joined(" ", tag("span", text, class_=f"key {kind}")) for kind, text in names.items()])
-
-
-def chart(caption: str | Markup, height: float, label: str, *parts: str | Sequence[str]) -> Markup:
-    """A figure around an SVG of the given height."""
-    svg = tag("svg", *parts, viewBox=f"0 0 {WIDTH} {height:g}", role="img", aria_label=label)
-    return tag("figure", tag("figcaption", caption), svg)
+from mosear.runtime.report.drawing import WIDTH, chart, key, line, rect, text
+from mosear.runtime.report.markup import Markup, joined, number, percent, tag
 
 
 def subset_bars(rows: Mapping[str, SubsetRow]) -> Markup:
@@ -28,17 +16,17 @@ def subset_bars(rows: Mapping[str, SubsetRow]) -> Markup:
     top = 0.0
     left, room = 8.0, 268.0
     for name, row in rows.items():
-        parts.append(_text(left, top + 12, f"{name.replace('_', ' ')} ({row.clips} clips)"))
+        parts.append(text(left, top + 12, f"{name.replace('_', ' ')} ({row.clips} clips)"))
         bars = (("b", row.pytorch, True), ("a", row.bundle, True), ("c", row.agreement, False))
         for place, (kind, value, interval) in enumerate(bars):
             y = top + 18 + 15 * place
-            parts.append(_rect(left, y, room, 11, "none"))
-            parts.append(_rect(left, y, room * value, 11, kind))
+            parts.append(rect(left, y, room, 11, "none"))
+            parts.append(rect(left, y, room * value, 11, kind))
             if interval:
                 low, high = wilson(value, row.clips)
-                parts.append(_line(left + room * low, y + 5.5, left + room * high, y + 5.5, "whisker"))
-                parts += [_line(left + room * x, y + 2.5, left + room * x, y + 8.5, "whisker") for x in (low, high)]
-            parts.append(_text(WIDTH - 2, y + 9.5, percent(value), "end"))
+                parts.append(line(left + room * low, y + 5.5, left + room * high, y + 5.5, "whisker"))
+                parts += [line(left + room * x, y + 2.5, left + room * x, y + 8.5, "whisker") for x in (low, high)]
+            parts.append(text(WIDTH - 2, y + 9.5, percent(value), "end"))
         top += 74
     caption = joined("Share of clips.", key(b="PyTorch right", a="bundle right", c="same label"))
     return chart(caption, top, "accuracy and agreement by subset", parts)
@@ -50,10 +38,10 @@ def reliability_diagram(reliability: Reliability) -> Markup:
     parts: list[str] = []
     for step in range(6):
         at = size * step / 5
-        parts.append(_line(left, top + at, left + size, top + at, "rule"))
-        parts.append(_text(left - 4, top + size - at + 4, number(step / 5), "soft end"))
-        parts.append(_text(left + at, top + size + 14, number(step / 5), "soft mid"))
-    parts.append(_line(left, top + size, left + size, top, "whisker"))
+        parts.append(line(left, top + at, left + size, top + at, "rule"))
+        parts.append(text(left - 4, top + size - at + 4, number(step / 5), "soft end"))
+        parts.append(text(left + at, top + size + 14, number(step / 5), "soft mid"))
+    parts.append(line(left, top + size, left + size, top, "whisker"))
     for kind, bins in (("b", reliability.pytorch), ("a", reliability.bundle)):
         most = max((row.count for row in bins), default=1) or 1
         spots = [(left + size * b.confidence, top + size * (1 - b.accuracy), b.count / most) for b in bins if b.count]
@@ -62,7 +50,7 @@ def reliability_diagram(reliability: Reliability) -> Markup:
         # By area: a bin of a few answers is mostly noise, and should look it.
         dots = [(round(x, 1), round(y, 1), round(1.5 + 6.5 * share**0.5, 1)) for x, y, share in spots]
         parts += [tag("circle", cx=x, cy=y, r=radius, class_=kind, opacity=0.75) for x, y, radius in dots]
-    parts.append(_text(left + size / 2, top + size + 28, "confidence of the answer", "soft mid"))
+    parts.append(text(left + size / 2, top + size + 28, "confidence of the answer", "soft mid"))
     parts += _counts(reliability.bundle, left, top + size + 38, size, 44.0)
     caption = joined(
         "Share right (up) by confidence. On the line is calibrated; larger dots hold more.",
@@ -75,11 +63,11 @@ def _counts(bins: Sequence[Bin], left: float, top: float, width: float, height: 
     most = max((row.count for row in bins), default=1) or 1
     step = width / len(bins)
     parts: list[str] = [
-        _rect(left + step * place + 1, top + height * (1 - row.count / most), step - 2, height * row.count / most, "a")
+        rect(left + step * place + 1, top + height * (1 - row.count / most), step - 2, height * row.count / most, "a")
         for place, row in enumerate(bins)
     ]
-    parts.append(_line(left, top + height, left + width, top + height, "rule"))
-    parts.append(_text(left + width / 2, top + height + 14, f"answers by confidence, at most {most}", "soft mid"))
+    parts.append(line(left, top + height, left + width, top + height, "rule"))
+    parts.append(text(left + width / 2, top + height + 14, f"answers by confidence, at most {most}", "soft mid"))
     return parts
 
 
@@ -91,13 +79,13 @@ def gate_bars(rows: Sequence[GateRow], title: str) -> Markup:
     kinds = dict(zip(names, ("a", "b", "c"), strict=False))
     for place, row in enumerate(rows):
         y, start = 15.0 * place, left
-        parts.append(_text(left - 5, y + 10, number(row.layer), "soft end"))
+        parts.append(text(left - 5, y + 10, number(row.layer), "soft end"))
         for name in names:
-            parts.append(_rect(start, y, room * row.mean[name], 12, kinds[name]))
+            parts.append(rect(start, y, room * row.mean[name], 12, kinds[name]))
             start += room * row.mean[name]
         half = row.variance[names[0]] ** 0.5
         ends = [left + room * min(max(row.mean[names[0]] + sign * half, 0.0), 1.0) for sign in (-1, 1)]
-        parts.append(_line(ends[0], y + 6, ends[1], y + 6, "whisker"))
+        parts.append(line(ends[0], y + 6, ends[1], y + 6, "whisker"))
     shown = key(**{kind: name.replace("_", "-") for name, kind in kinds.items()})
     return chart(joined(title, shown), 15 * len(rows), title, parts)
 
@@ -108,16 +96,16 @@ def heads_map(rows: Sequence[HeadsRow]) -> Markup:
     side = min(28.0, 306.0 / across)
     parts: list[str] = []
     for place, row in enumerate(rows):
-        parts.append(_text(left - 5, side * place + side / 2 + 4, number(row.layer), "soft end"))
+        parts.append(text(left - 5, side * place + side / 2 + 4, number(row.layer), "soft end"))
         for head, share in enumerate(row.share):
             spot = left + side * head, side * place
-            parts.append(_rect(*spot, side - 1.5, side - 1.5, "none"))
+            parts.append(rect(*spot, side - 1.5, side - 1.5, "none"))
             fill = tag("title", f"layer {row.layer}, head {head}: {percent(share)}")
             box = {"x": round(spot[0], 1), "y": round(spot[1], 1), "width": round(side - 1.5, 1)}
             parts.append(tag("g", fill, tag("rect", **box, height=box["width"], class_="a", opacity=round(share, 3))))
     height = side * len(rows)
     for head in {0, across // 2, across - 1}:
-        parts.append(_text(left + side * (head + 0.5), height + 11, number(head), "soft mid"))
+        parts.append(text(left + side * (head + 0.5), height + 11, number(head), "soft mid"))
     caption = "Layers down, heads across; full colour: reallocated in every window."
     return chart(caption, height + 16, "heads reallocated by layer", parts)
 
@@ -129,22 +117,9 @@ def pair_bars(rows: Mapping[str, tuple[float, float]], unit: str, names: tuple[s
     parts: list[str] = []
     for place, (name, pair) in enumerate(rows.items()):
         top = 46.0 * place
-        parts.append(_text(left, top + 12, name))
+        parts.append(text(left, top + 12, name))
         for below, (kind, value) in enumerate(zip(("b", "a"), pair, strict=True)):
             y = top + 17 + 13 * below
-            parts.append(_rect(left, y, max(room * value / most, 1.0), 10, kind))
-            parts.append(_text(left + room * value / most + 5, y + 9, f"{value:.4g} {unit}"))
+            parts.append(rect(left, y, max(room * value / most, 1.0), 10, kind))
+            parts.append(text(left + room * value / most + 5, y + 9, f"{value:.4g} {unit}"))
     return chart(key(b=names[0], a=names[1]), 46 * len(rows), f"{names[0]} and {names[1]}, {unit}", parts)
-
-
-def _text(x: float, y: float, text: str, class_: str | None = None) -> Markup:
-    return tag("text", text, x=round(x, 1), y=round(y, 1), class_=class_)
-
-
-def _rect(x: float, y: float, width: float, height: float, class_: str) -> Markup:
-    size = {"width": round(max(width, 0.0), 2), "height": round(max(height, 0.0), 2)}
-    return tag("rect", x=round(x, 1), y=round(y, 1), **size, rx=1.5, class_=class_)
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
-    return tag("line", x1=round(x1, 1), y1=round(y1, 1), x2=round(x2, 1), y2=round(y2, 1), class_=class_)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from mosear.export.checks.record import Report
 from mosear.export.report import sections
-from mosear.export.report.markup import Markup, joined, tag
-from mosear.export.report.style import STYLE
+from mosear.runtime.report.document import document
 
 _SECTIONS = (
     sections.heading,
@@ -22,13 +21,5 @@ _SECTIONS = (
 
 def page(report: Report) -> str:
     """The page's HTML. Everything that comes from a checkpoint, a recipe or a folder of clips is escaped."""
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="robots", content="noindex"),
-        tag("title", f"Verification of {report.identity.name}, {report.identity.precision}"),
-        tag("style", Markup(STYLE)),
-    )
-    body = tag("body", tag("main", [section(report) for section in _SECTIONS]))
-    return joined(Markup("<!DOCTYPE html>\n"), tag("html", head, body, lang="en"), "\n")
+    title = f"Verification of {report.identity.name}, {report.identity.precision}"
+    return document(title, [section(report) for section in _SECTIONS])

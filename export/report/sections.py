@@ -7,7 +7,7 @@ from itertools import groupby
 from mosear.export.checks.record import Check, Report
 from mosear.export.checks.rows import Bin
 from mosear.export.report.charts import gate_bars, heads_map, pair_bars, reliability_diagram, subset_bars
-from mosear.export.report.markup import Markup, figures, joined, megabytes, number, percent, table, tag
+from mosear.runtime.report.markup import Markup, figures, joined, megabytes, number, percent, table, tag
 
 NOTHING = Markup()
 _SHOWN = 8  # parts whose sensitivity is shown; the rest is folded away

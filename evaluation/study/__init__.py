@@ -1,0 +1,1 @@
+"""Human preference between the reasons of two runs."""

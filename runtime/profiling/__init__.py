@@ -1,0 +1,1 @@
+"""Where a window's time, memory and energy go."""
