@@ -1,10 +1,12 @@
 """What the model says of a window → the answer: scores, conflict, reliance, reallocated heads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
-from mosear.runtime.manifest import Manifest
+from mosear.runtime.manifest import Label, Reallocation
 from mosear.runtime.results import UNKNOWN, Emotion
 from mosear.runtime.scores import jensen_shannon, label_scores, reliance
 from mosear.runtime.windows import Window
@@ -39,6 +41,25 @@ class Prefill:
     timings_ms: dict[str, float] = field(default_factory=dict)
 
 
+class Terms(Protocol):
+    """What an answer is made by; a bundle's manifest is one."""
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        """The labels, in the order of the scores."""
+        ...
+
+    @property
+    def temperature(self) -> float:
+        """Of the scores."""
+        ...
+
+    @property
+    def reallocation(self) -> Reallocation | None:
+        """What attention reallocation did, or None for nothing."""
+        ...
+
+
 def unknown(window: Window, clip: str) -> Emotion:
     """The answer to a window without picture and sound."""
     alone: dict[str, dict[str, float] | None] = {"visual": None, "audio": None}
@@ -46,20 +67,20 @@ def unknown(window: Window, clip: str) -> Emotion:
 
 
 def answer(
-    manifest: Manifest, window: Window, clip: str, prefill: Prefill, words: str | None, timings: dict[str, float]
+    terms: Terms, window: Window, clip: str, prefill: Prefill, words: str | None, timings: dict[str, float]
 ) -> Emotion:
     """The answer to a window.
 
     Args:
-        manifest: of the bundle.
+        terms: labels, temperature and reallocation.
         window: what was seen and heard.
         clip: what the answer names as its clip.
         prefill: what the model says of it.
         words: the model's reason, if it was asked for one.
         timings: milliseconds by stage.
     """
-    names = [label.name for label in manifest.labels]
-    scores = label_scores(prefill.label_log_probs, manifest.temperature)
+    names = [label.name for label in terms.labels]
+    scores = label_scores(prefill.label_log_probs, terms.temperature)
     by_row = dict(zip(prefill.rows, scores, strict=True))
     seen = by_row.get("visual", scores[0] if window.samples is None else None)
     heard = by_row.get("audio", scores[0] if window.frames is None else None)
@@ -74,8 +95,8 @@ def answer(
             "audio": None if heard is None else _named(names, heard),
         },
         conflict=None if seen is None or heard is None else jensen_shannon(seen, heard),
-        reliance=_reliance(manifest, prefill),
-        reallocated_heads=_reallocated(manifest, prefill),
+        reliance=_reliance(terms, prefill),
+        reallocated_heads=_reallocated(terms, prefill),
         states=list(window.states),
         reason=words,
         timings_ms=timings,
@@ -86,18 +107,18 @@ def _named(names: list[str], scores: np.ndarray) -> dict[str, float]:
     return dict(zip(names, scores.tolist(), strict=True))
 
 
-def _reliance(manifest: Manifest, prefill: Prefill) -> dict[str, float] | None:
+def _reliance(terms: Terms, prefill: Prefill) -> dict[str, float] | None:
     mass, selected = prefill.modality_mass, prefill.selected
     if mass is None or mass[0].size == 0:
         return None
-    settings = manifest.reallocation
+    settings = terms.reallocation
     acts = settings is not None and (settings.rows != "text" or prefill.last_is_text)
     chosen = selected[0] if selected is not None else np.zeros(mass[0].shape[:2])
     return reliance(mass[0], chosen, settings.rate if settings and acts else 0.0)
 
 
-def _reallocated(manifest: Manifest, prefill: Prefill) -> list[list[int]]:
-    settings = manifest.reallocation
+def _reallocated(terms: Terms, prefill: Prefill) -> list[list[int]]:
+    settings = terms.reallocation
     if settings is None or prefill.selected is None:
         return []
     return [[settings.layers[place], int(head)] for place, head in np.argwhere(prefill.selected[0] > 0)]

@@ -183,19 +183,40 @@ class Pipeline:
             BadInput: as ``forward``.
             Failed: the model's numbers are not finite, or the inference library fails.
         """
+        return self.examine(window, clip, reason)[0]
+
+    def examine(self, window: Window, clip: str = "", reason: bool = False) -> tuple[Emotion, Prefill | None]:
+        """The answer to a window as ``analyse`` gives it, and what it was made from: None without picture and sound."""
         if reason:
             self.check_can_reason()
         began = perf_counter()
         if window.frames is None and window.samples is None:
-            return unknown(window, clip)
+            return unknown(window, clip), None
         prefill = self.forward(window)
-        words = self._reason(window, prefill) if reason else None
+        words = self.write(window, prefill, REASON_TASK) if reason else None
         timings = dict(prefill.timings_ms)
         total = (perf_counter() - began) * 1000
         if reason:
             timings["reason"] = total - sum(timings.values())
         timings["total"] = total
-        return answer(self._manifest, window, clip, prefill, words, timings)
+        return answer(self._manifest, window, clip, prefill, words, timings), prefill
+
+    def write(self, window: Window, prefill: Prefill, task: str, max_tokens: int = REASON_TOKENS) -> str:
+        """What the model writes, greedily, in answer to a task of its prompt.
+
+        Args:
+            window: a window with picture or sound.
+            prefill: what ``forward`` said of it; its encoders' outputs are used again.
+            task: a key of the prompt's tasks.
+            max_tokens: at most so many.
+
+        Raises:
+            BadInput, Failed: as ``forward``.
+        """
+        if self._writer is None:
+            self._writer = self._open_decoder(None)
+        rows, _ = self._rows(window, prefill.visual_embeds, prefill.audio_embeds, task, alone=False)
+        return self._tokenizer.decode(list(self._writer.generate(rows, max_tokens))).strip()
 
     def _see(self, window: Window) -> np.ndarray | None:
         if window.frames is None:
@@ -237,8 +258,9 @@ class Pipeline:
             )
 
     def _rows(
-        self, window: Window, visual: np.ndarray | None, audio: np.ndarray | None, task: str
+        self, window: Window, visual: np.ndarray | None, audio: np.ndarray | None, task: str, alone: bool = True
     ) -> tuple[PromptRows, tuple[str, ...]]:
+        """The prompt, and with ``alone`` a row for each of two modalities that sees no other."""
         token_ids, modality = self._assemble(window, task)
         media: dict[Modality, np.ndarray] = {}
         for kind, embeds in ((Modality.VISUAL, visual), (Modality.AUDIO, audio)):
@@ -246,7 +268,7 @@ class Pipeline:
                 media[kind] = embeds.reshape(-1, embeds.shape[-1])
         shown = [tuple(media)]
         names: tuple[str, ...] = ("all",)
-        if len(media) > 1 and task == EMOTION_TASK:
+        if len(media) > 1 and alone:
             shown += [(Modality.VISUAL,), (Modality.AUDIO,)]
             names = ("all", "visual", "audio")
         return lay_rows(token_ids, modality, self._embedding, media, shown), names
@@ -254,12 +276,6 @@ class Pipeline:
     def _assemble(self, window: Window, task: str) -> tuple[np.ndarray, np.ndarray]:
         tokens, prompt = self._manifest.tokens, self._manifest.prompt
         return assemble(prompt, self._tokenizer, tokens.visual, tokens.audio, window.transcript, task)
-
-    def _reason(self, window: Window, prefill: Prefill) -> str:
-        if self._writer is None:
-            self._writer = self._open_decoder(None)
-        rows, _ = self._rows(window, prefill.visual_embeds, prefill.audio_embeds, REASON_TASK)
-        return self._tokenizer.decode(list(self._writer.generate(rows, REASON_TOKENS))).strip()
 
 
 def _provider_of(manifest: Manifest) -> str:
