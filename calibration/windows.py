@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from mosear.calibration.media_check import fault
 from mosear.calibration.record import files_hash
 from mosear.clips.labelled import read_labels
-from mosear.model.configuration import MosearConfig
+from mosear.model.configuration import MosearConfig, preprocessing_of
 from mosear.model.data import FRAMES, LABELS_TABLE, SAMPLES, Windows
 from mosear.runtime.errors import BadInput, UsageError
-from mosear.runtime.manifest import Preprocessing
 from mosear.runtime.windows import read_windows
 
 FEWEST = 16
@@ -153,14 +152,7 @@ def select_windows(config: MosearConfig, source: Path, count: int | None, seed: 
 
 
 def _from_folder(config: MosearConfig, folder: Path) -> list[Candidate]:
-    pre = config.preprocessing
-    preprocessing = Preprocessing(
-        frame_size=pre.frame_size,
-        frames=pre.frames,
-        frames_per_clip=config.frames_per_clip,
-        sample_rate=pre.sample_rate,
-        window_s=pre.window_s,
-    )
+    preprocessing = preprocessing_of(config)
 
     def reader(path: Path) -> Callable[[], Media]:
         def read() -> Media:

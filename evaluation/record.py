@@ -19,7 +19,8 @@ class ClipRecord:
         label: the truth, in the words that answers are given in (see ``Words``); None where it has none. A truth that
             the model has no word for keeps the benchmark's own word, and can't be met.
         labels: open-vocabulary truth.
-        subset, fold, speaker, reference: as in ``mosear.clips.benchmarks.record.BenchmarkClip``.
+        subset, fold, speaker, transcript, reference: as in ``mosear.clips.benchmarks.record.BenchmarkClip``.
+        media: the file or folder, as it lies below the benchmark's root; absolute when it lies elsewhere.
         predicted: the answer, or None when there is none.
         predicted_labels: open-vocabulary answer: the emotion words of the model's text.
         failure: why there is no answer: ``parse: …`` when the model's text holds no label or several, ``unknown``
@@ -45,7 +46,9 @@ class ClipRecord:
     subset: str | None = None
     fold: int | None = None
     speaker: str | None = None
+    transcript: str | None = None
     reference: str | None = None
+    media: str | None = None
     windows: int = 0
     scores: dict[str, float] = field(default_factory=dict)
     by_modality: dict[str, dict[str, float] | None] = field(default_factory=lambda: {"visual": None, "audio": None})

@@ -8,9 +8,8 @@ from pathlib import Path
 from mosear.clips.labelled import read_labels
 from mosear.clips.synthetic.arrays import balanced_spec
 from mosear.clips.synthetic.window import render_window
-from mosear.model.configuration import MosearConfig
+from mosear.model.configuration import MosearConfig, preprocessing_of
 from mosear.runtime.errors import BadInput
-from mosear.runtime.manifest import Preprocessing
 from mosear.runtime.windows import Window, read_windows
 
 VERIFICATION_SEED = 7_000
@@ -24,18 +23,6 @@ class Example:
     window: Window
     label: str | None
     subset: str | None
-
-
-def preprocessing_of(config: MosearConfig) -> Preprocessing:
-    """A checkpoint's preprocessing as a manifest states it."""
-    pre = config.preprocessing
-    return Preprocessing(
-        frame_size=pre.frame_size,
-        frames=pre.frames,
-        frames_per_clip=config.frames_per_clip,
-        sample_rate=pre.sample_rate,
-        window_s=pre.window_s,
-    )
 
 
 def synthetic_examples(config: MosearConfig, count: int) -> list[Example]:

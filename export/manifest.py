@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mosear.calibration.record import Calibration
-from mosear.export.clips import preprocessing_of
 from mosear.export.experts import Experts
 from mosear.export.lowering.weights import AUDIO, DECODE, LABELS, PREFILL, VISION
 from mosear.export.parts import Parts
 from mosear.export.plan import Plan
 from mosear.model.checkpoint import TOKENIZER
+from mosear.model.configuration import preprocessing_of
 from mosear.model.modeling import Mosear
 from mosear.model.text import EOS
 from mosear.runtime import manifest as contract

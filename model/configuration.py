@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mosear.model.reallocation import Reallocation
+from mosear.runtime import manifest
 from mosear.runtime.errors import BadInput
 from mosear.runtime.modality import LABELS
 from mosear.runtime.prompt import Prompt
@@ -149,3 +150,15 @@ class MosearConfig:
                 reallocation["layers"] = tuple(reallocation["layers"])
             values["reallocation"] = Reallocation(**reallocation)
         return cls(**values)
+
+
+def preprocessing_of(config: MosearConfig) -> manifest.Preprocessing:
+    """A checkpoint's preprocessing as a manifest states it."""
+    pre = config.preprocessing
+    return manifest.Preprocessing(
+        frame_size=pre.frame_size,
+        frames=pre.frames,
+        frames_per_clip=config.frames_per_clip,
+        sample_rate=pre.sample_rate,
+        window_s=pre.window_s,
+    )

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from mosear.export.clips import Example
 from mosear.model.attention import Telemetry
 from mosear.model.modeling import Mosear
-from mosear.runtime.modality import Modality
+from mosear.model.prompt_rows import prompt_rows
 from mosear.runtime.pipeline import EMOTION_TASK
 
 BATCH = 8
@@ -118,7 +117,8 @@ def numbers(model: Mosear, example: Example, rows: tuple[str, ...]) -> tuple[Tok
     laps.append(perf_counter())
     tokens = Tokens([window.transcript], visual, audio)
     telemetry = Telemetry()
-    logits = model(_rows(model, tokens, rows), telemetry, keep=1)[:, 0]
+    sequence = prompt_rows(model, tokens.transcripts[0], tokens.visual, tokens.audio, rows)
+    logits = model(sequence, telemetry, keep=1)[:, 0]
     laps.append(perf_counter())
     stages = ["vision", "audio", "prefill"]
     ids = model.label_token_ids()
@@ -132,19 +132,3 @@ def numbers(model: Mosear, example: Example, rows: tuple[str, ...]) -> tuple[Tok
     timings = {stage: (laps[i + 1] - laps[i]) * 1000 for i, stage in enumerate(stages)}
     selected = telemetry.selected.numpy() if telemetry.layers else None
     return tokens, Numbers(logits.numpy(), scores.numpy(), selected, timings)
-
-
-def _rows(model: Mosear, tokens: Tokens, rows: tuple[str, ...]) -> Any:
-    """The prompt once a row, each with the modalities that it shows."""
-
-    def repeated(media: Tensor | None) -> Tensor | None:
-        return None if media is None else media.expand(len(rows), -1, -1)
-
-    sequence = model.sequence(
-        tokens.transcripts * len(rows), EMOTION_TASK, repeated(tokens.visual), repeated(tokens.audio)
-    )
-    hidden = {"visual": Modality.AUDIO, "audio": Modality.VISUAL}
-    for row, name in enumerate(rows):
-        if name in hidden:
-            sequence.modality[row].masked_fill_(sequence.modality[row] == hidden[name], int(Modality.HIDDEN))
-    return sequence

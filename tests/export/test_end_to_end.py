@@ -16,10 +16,10 @@ from scipy.spatial.distance import jensenshannon
 from transformers import DynamicCache
 
 from mosear.calibration.record import Calibration
-from mosear.export.clips import preprocessing_of
 from mosear.export.merge import fix_gates
 from mosear.model.attention import Telemetry
 from mosear.model.checkpoint import checkpoint_hash, load_checkpoint, resolve
+from mosear.model.configuration import preprocessing_of
 from mosear.runtime.windows import read_windows
 
 CLIPS = Path(__file__).parents[2] / "examples" / "clips"

@@ -1,0 +1,1 @@
+"""The commands of ``mosear-eval``: options → the parts."""
