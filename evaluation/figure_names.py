@@ -17,9 +17,9 @@ _TITLES = {
     "negative_log_likelihood": "negative log-likelihood, nats",
     "clue_overlap": "clue overlap, 0 to 10",
     "label_overlap": "label overlap, 0 to 10",
-    "set_precision": "set precision",
-    "set_recall": "set recall",
-    "set_mean": "mean of both",
+    "open_vocabulary": "open vocabulary, mean of both",
+    "open_vocabulary_precision": "open vocabulary, set precision",
+    "open_vocabulary_recall": "open vocabulary, set recall",
 }
 _PLAIN = {
     "calibration_error",
@@ -40,3 +40,10 @@ def shown(name: str, value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if name in _PLAIN else f"{100 * value:.1f} %"
+
+
+def shown_difference(name: str, value: float | None) -> str:
+    """A difference of two values of a figure, with its sign; shares in percentage points."""
+    if value is None:
+        return "-"
+    return f"{value:+.3f}" if name in _PLAIN else f"{100 * value:+.1f}"

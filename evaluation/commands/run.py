@@ -18,6 +18,7 @@ from mosear.evaluation.distribution.threads import threads_for
 from mosear.evaluation.finish import finish
 from mosear.evaluation.metrics.synonyms import load_synonyms
 from mosear.evaluation.plan import Wishes, make_plan
+from mosear.evaluation.report.ablation_page import write_ablation
 from mosear.evaluation.run import Where, answer_all
 from mosear.evaluation.variants import AS_IS
 from mosear.runtime.commands.choices import Debug, DryRun, Provider
@@ -132,6 +133,8 @@ def run(
         if skipped:
             print(f"{len(skipped)} clips were left out; skipped.jsonl says why", file=sys.stderr, flush=True)
         figures = {name: finish(folder, wishes.synonyms, report) for name, folder in plan.outputs.items()}
+        if ablate and report:
+            write_ablation(plan.output, figures)
         if as_json:
             print(json.dumps(figures if ablate else figures[AS_IS], indent=1, ensure_ascii=False, allow_nan=False))
         elif ablate:
