@@ -64,7 +64,7 @@ svg { display: block; width: 100%; height: auto; max-width: 380px; }
 svg text {
   fill: var(--text); font: 11px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
 }
-svg .soft { fill: var(--soft); }
+svg .soft { fill: var(--soft); font-size: 11px; }
 svg .end { text-anchor: end; }
 svg .mid { text-anchor: middle; }
 svg .a { fill: var(--a); }

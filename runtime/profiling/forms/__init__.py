@@ -1,0 +1,1 @@
+"""A profile, or a comparison of two, as table, JSON, CSV, Markdown and trace."""

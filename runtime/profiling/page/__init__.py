@@ -1,0 +1,1 @@
+"""A profile, or a comparison of two, as one HTML page that needs nothing else."""
