@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from importlib.metadata import version
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -29,8 +31,14 @@ app = typer.Typer(
 def main() -> None:
     """Entry point of the command."""
     ensure_standard_error()
+    signal.signal(signal.SIGTERM, _stop)
     with exits(debug=False), writing():
         app()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End as on Ctrl-C: workers are ended, and what was answered is kept."""
+    raise KeyboardInterrupt
 
 
 def _print_version(wanted: bool) -> None:

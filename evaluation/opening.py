@@ -125,6 +125,9 @@ class Opener:
         return _Answerer(self._open(), self)
 
     def _open(self) -> Model:
+        if not self.root.exists():
+            # Else every clip would be refused, one by one, and the run would look like one on bad clips.
+            raise Failed(f"{self.root} is not there on {platform.node()}", "give a folder that all machines share")
         found = examine(self.path)
         if found.identity["sha256"] != self.sha256:
             raise Failed(

@@ -163,7 +163,10 @@ def test_judged_by_a_command(toy: Path, tmp_path: Path) -> None:
         assert mosear_eval("judge", run, *arguments).returncode == 2
 
 
-def test_ctrl_c_keeps_what_was_answered(toy: Path, root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stop", "workers"), [(signal.SIGINT, ()), (signal.SIGTERM, ("--workers", 2))])
+def test_a_stopped_run_keeps_what_was_answered(
+    toy: Path, root: Path, tmp_path: Path, stop: signal.Signals, workers: tuple[object, ...]
+) -> None:
     many = tmp_path / "many.csv"
     many.write_text("name,subset,label,media\n" + "".join(f"{n},consistent,sad,{n % 6}.mp4\n" for n in range(5000)))
     options = (
@@ -180,7 +183,7 @@ def test_ctrl_c_keeps_what_was_answered(toy: Path, root: Path, tmp_path: Path) -
     )
     # A shell's background job ignores SIGINT, and so would its children.
     process = subprocess.Popen(
-        command("run", toy, *options),
+        command("run", toy, *options, *workers),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -190,7 +193,7 @@ def test_ctrl_c_keeps_what_was_answered(toy: Path, root: Path, tmp_path: Path) -
     until = time.monotonic() + 60
     while time.monotonic() < until and (not clips.is_file() or clips.read_text().count("\n") < 3):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     assert stdout == ""

@@ -1,6 +1,7 @@
 """Runs from a folder of clips to figures: a bundle's answers are the runtime's, and a stopped run ends the same."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from mosear.evaluation.plan import Plan, Wishes, make_plan
 from mosear.evaluation.results import read_run
 from mosear.evaluation.run import Counts, Where, answer_all
 from mosear.runtime.bundle import Bundle
-from mosear.runtime.errors import BadInput, UsageError
+from mosear.runtime.errors import BadInput, Failed, UsageError
 from mosear.runtime.pipeline import Pipeline
 from mosear.runtime.windows import read_windows
 
@@ -200,6 +201,14 @@ def test_what_does_not_go_together_is_refused(toy: Path, root: Path, tmp_path: P
     with pytest.raises(BadInput, match="neither a bundle nor a checkpoint"):
         plan_for(tmp_path, root, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_another_machine_without_the_same_files_is_refused(toy: Path, root: Path, tmp_path: Path) -> None:
+    opener = plan_for(toy, root, tmp_path / "run").opener
+    with pytest.raises(Failed, match="is not there on"):
+        dataclasses.replace(opener, root=tmp_path / "elsewhere")()
+    with pytest.raises(Failed, match="another bundle on"):
+        dataclasses.replace(opener, sha256="0" * 64)()
 
 
 def test_nothing_answered_is_an_error(toy: Path, root: Path, tmp_path: Path) -> None:
