@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from mosear.evaluation.study.analyse import analyse
-from mosear.evaluation.study.results_table import results_table
 from mosear.evaluation.study.make import LIMIT_MB, TITLE, make_study
+from mosear.evaluation.study.results_table import results_table
 from mosear.runtime.commands.choices import Debug
 from mosear.runtime.terminal import exits
 

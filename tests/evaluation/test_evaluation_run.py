@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import runtime_fakes
 import runtime_media
@@ -132,9 +133,19 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 
 
 @pytest.mark.slow
-def test_workers_answer_alike(toy: Path, root: Path, tmp_path: Path) -> None:
+def test_workers_answer_alike_though_one_is_killed(toy: Path, root: Path, tmp_path: Path) -> None:
     answer_all(plan_for(toy, root, tmp_path / "one"), Where(), nothing)
-    answer_all(plan_for(toy, root, tmp_path / "two", threads=1), Where(workers=2), nothing)
+    killed: list[int] = []
+
+    def kill(counts: Counts) -> None:
+        workers = [each for each in psutil.Process().children() if "spawn_main" in " ".join(each.cmdline())]
+        if counts.answered and not killed and workers:
+            killed.append(workers[0].pid)
+            workers[0].kill()
+
+    skipped = answer_all(plan_for(toy, root, tmp_path / "two", threads=1), Where(workers=2), kill)
+    assert killed
+    assert [each.name for each in skipped] == ["broken.mp4"]
     assert content(tmp_path / "two") == content(tmp_path / "one")
 
 
