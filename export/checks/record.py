@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mosear.export.checks.rows import (
-    Bin,
     Divergence,
     GateRow,
     HeadsRow,
@@ -21,7 +20,6 @@ from mosear.export.checks.rows import (
 )
 
 __all__ = [
-    "Bin",
     "Check",
     "Divergence",
     "GateRow",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mosear.evaluation.metrics.calibration import Bin
+
 
 @dataclass(frozen=True)
 class SubsetRow:
@@ -27,25 +29,6 @@ class SubsetRow:
 
 
 @dataclass(frozen=True)
-class Bin:
-    """One bin of a reliability diagram, (low, high] of the top-1 confidence.
-
-    Attributes:
-        low: lower edge.
-        high: upper edge.
-        count: answers in it.
-        confidence: their mean confidence; 0 where there are none.
-        accuracy: share of them that is right; 0 where there are none.
-    """
-
-    low: float
-    high: float
-    count: int
-    confidence: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
 class Reliability:
     """Confidence against accuracy, after the temperature.
 
@@ -56,7 +39,7 @@ class Reliability:
         pytorch: bins of the PyTorch model.
         bundle_error: expected calibration error of the bundle, 0 to 1.
         pytorch_error: the same of the PyTorch model.
-        noise: standard error of their difference on these clips; see ``figures.calibration_noise``.
+        noise: standard error of their difference on these clips; see ``calibration_noise``.
     """
 
     temperature: float

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mosear.calibration.gates import CLASSES, GateStatistics
+from mosear.evaluation.metrics.calibration import calibration_error, calibration_noise, reliability_bins
 from mosear.export.checks.comparison import Comparison
-from mosear.export.checks.figures import calibration_error, calibration_noise, reliability_bins
 from mosear.export.checks.rows import GateRow, HeadsRow, Latency, Reliability, SubsetRow
 from mosear.export.clips import Example
 from mosear.model.configuration import EXPERTS

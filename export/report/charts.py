@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mosear.export.checks.figures import wilson
-from mosear.export.checks.rows import Bin, GateRow, HeadsRow, Reliability, SubsetRow
+from mosear.evaluation.metrics.calibration import Bin, wilson
+from mosear.export.checks.rows import GateRow, HeadsRow, Reliability, SubsetRow
 from mosear.runtime.report.drawing import WIDTH, chart, key, line, rect, text
 from mosear.runtime.report.markup import Markup, joined, number, percent, tag
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from mosear.evaluation.metrics.calibration import Bin
 from mosear.export.checks.record import Check, Report
-from mosear.export.checks.rows import Bin
 from mosear.export.report.charts import gate_bars, heads_map, pair_bars, reliability_diagram, subset_bars
 from mosear.runtime.report.markup import Markup, figures, joined, megabytes, number, percent, table, tag
 

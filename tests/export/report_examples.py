@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
+from mosear.evaluation.metrics.calibration import Bin
 from mosear.export.checks.record import Check, Report
 from mosear.export.checks.rows import (
-    Bin,
     Divergence,
     GateRow,
     HeadsRow,
