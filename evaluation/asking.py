@@ -64,10 +64,17 @@ class Model(Protocol):
         layers: by variant, the decoder's layers that report their attention.
     """
 
-    variants: tuple[str, ...]
-    labels: tuple[str, ...]
-    preprocessing: Preprocessing
-    layers: Mapping[str, list[int]]
+    @property
+    def variants(self) -> tuple[str, ...]: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def preprocessing(self) -> Preprocessing: ...
+
+    @property
+    def layers(self) -> Mapping[str, list[int]]: ...
 
     def look(self, window: Window, clip: str) -> Iterator[tuple[str, View]]:
         """What each variant says of a window."""

@@ -32,8 +32,8 @@ def prompt_rows(
         task: a key of the prompt's tasks.
     """
     count = len(rows)
-    media = (None if each is None else each.expand(count, -1, -1) for each in (visual, audio))
-    sequence = model.sequence([transcript] * count, task, *media)
+    seen, heard = (None if each is None else each.expand(count, -1, -1) for each in (visual, audio))
+    sequence = model.sequence([transcript] * count, task, seen, heard)
     for row, name in enumerate(rows):
         if name in _HIDDEN:
             sequence.modality[row].masked_fill_(sequence.modality[row] == _HIDDEN[name], int(Modality.HIDDEN))

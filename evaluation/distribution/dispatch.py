@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -90,7 +90,7 @@ class Dispatch(Generic[W]):
         self._posts: dict[W, _Post] = {}
         self._lost_openings = 0
 
-    def run(self) -> Iterator[Outcome]:
+    def run(self) -> Generator[Outcome, None, None]:
         """Every item's outcome, in the order in which they come. Closing it ends all workers at once.
 
         Raises:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
-from mosear.evaluation.distribution.outcome import Done, Key, Opener, Refused, Work
+from mosear.evaluation.distribution.outcome import Done, Key, Opener, Outcome, Refused, Work
 from mosear.evaluation.distribution.station import REPORT
 from mosear.runtime.errors import BadInput, Failed, MosearError, one_line
 
 
-def run_here(open_worker: Opener, items: Iterable[tuple[Key, Any]]) -> Iterator[Done | Refused]:
+def run_here(open_worker: Opener, items: Iterable[tuple[Key, Any]]) -> Generator[Outcome, None, None]:
     """Answer items in their order. The model is opened when the first one comes.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -46,7 +46,7 @@ def run_on_ray(
     limit_s: float | None = None,
     cpus_each: int = 1,
     gpus_each: float = 0,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Answer items on a Ray cluster, in any order, each key once.
 
     Every machine of the cluster needs this version of mosear, and whatever ``open_worker`` and the items name at the
@@ -74,7 +74,7 @@ def run_on_ray(
     return _follow(pack(order), parcels(items))
 
 
-def _follow(order: bytes, items: Iterator[tuple[Key, bytes]]) -> Iterator[Outcome]:
+def _follow(order: bytes, items: Iterator[tuple[Key, bytes]]) -> Generator[Outcome, None, None]:
     """Give the connected process items as it asks for them, and pass on what it says."""
     child: Child | None = None
     trouble: Exception | None = None
@@ -147,7 +147,7 @@ def _tell(pipe: Connection, what: Any) -> None:
         raise SystemExit from None
 
 
-def _outcomes(order: _Order, items: Iterator[tuple[Key, bytes]]) -> Iterator[Outcome]:
+def _outcomes(order: _Order, items: Iterator[tuple[Key, bytes]]) -> Generator[Outcome, None, None]:
     with joined(order.address) as ray:
         most = room(ray, order.cpus_each, order.gpus_each)
         if most < 1:

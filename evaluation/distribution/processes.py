@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -24,7 +24,7 @@ def run_in_processes(
     *,
     attempts: int = 3,
     limit_s: float | None = None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Answer items in ``workers`` processes, in any order, each key once.
 
     A worker that ends on an item (a crash, the system short of memory) is replaced and the item given to another one.

@@ -28,7 +28,8 @@ class Judge(Protocol):
         identity: which judge and which model, as plain JSON without a secret: verdicts of another are not used again.
     """
 
-    identity: Mapping[str, str]
+    @property
+    def identity(self) -> Mapping[str, str]: ...
 
     def ask(self, prompt: str) -> str:
         """What the judge answers, as it wrote it.

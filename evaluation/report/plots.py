@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def plot(draw: Callable[[Any], None], width: float = 5.2, height: float = 3.2) -
         from matplotlib.figure import Figure
     except ImportError as error:
         raise Failed(f"the report needs matplotlib ({error})", "pip install 'mosear[eval]'") from error
-    settings = {
+    settings: dict[Any, Any] = {
         "svg.fonttype": "none",
         "font.family": "sans-serif",
         "font.size": 9,
@@ -89,7 +89,7 @@ def heat(axes: Any, values: Array, rows: Sequence[str], columns: Sequence[str], 
     return image
 
 
-def stacked(axes: Any, names: Sequence[str], parts: dict[str, Sequence[float]]) -> None:
+def stacked(axes: Any, names: Sequence[str], parts: Mapping[str, Sequence[float]]) -> None:
     """Horizontal stacked bars of shares, from the top down."""
     places = np.arange(len(names))[::-1]
     left = np.zeros(len(names))

@@ -24,10 +24,10 @@ def slices_section(found: Sequence[Slice]) -> Markup:
         return Markup()
     plots = []
     for group in dict.fromkeys(each.group for each in found):
-        rows = [each for each in found if each.group == group]
-        names = [f"{each.name} ({each.clips})" for each in rows]
-        values, ends = [each.accuracy for each in rows], [(each.low, each.high) for each in rows]
-        drawn = plot(lambda axes, n=names, v=values, e=ends: bars(axes, n, v, e), height=0.9 + 0.36 * len(rows))  # type: ignore[misc]
+        inside = [each for each in found if each.group == group]
+        names = [f"{each.name} ({each.clips})" for each in inside]
+        values, ends = [each.accuracy for each in inside], [(each.low, each.high) for each in inside]
+        drawn = plot(lambda axes, n=names, v=values, e=ends: bars(axes, n, v, e), height=0.9 + 0.36 * len(inside))  # type: ignore[misc]
         plots.append(figure(f"By {group}.", f"accuracy by {group}", drawn))
     rows = [
         (each.group, each.name, str(each.clips), percent(each.accuracy), percent(each.low), percent(each.high))
