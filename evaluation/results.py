@@ -29,6 +29,7 @@ RUN, CLIPS, ATTENTION, SKIPPED, METRICS, REPORT = (
     "report.html",
 )
 _PARTIAL = ".partial"
+_SETUP = {"subject", "benchmark", "words", "variant"}
 _ANOTHER = "choose another folder with -o, or remove this one"
 
 
@@ -145,9 +146,9 @@ class RunWriter:
         try:
             # The clip's own line comes last: where it stands, the other stands too.
             if attention is not None:
-                self._attention.write(json.dumps(attention.to_dict(), allow_nan=False) + "\n")
+                self._attention.write(_line(attention.to_dict()))
                 self._attention.flush()
-            self._clips.write(json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+            self._clips.write(_line(record.to_dict()))
             self._clips.flush()
         except OSError as error:
             raise Failed(
@@ -203,7 +204,8 @@ def _about(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path} holds no run", "give a folder that mosear-eval run wrote") from error
     except (OSError, ValueError) as error:
         raise BadInput(f"{path / RUN} can't be read ({error})", "run it again into another folder") from error
-    if not isinstance(content, dict) or content.get("schema") != RUN_SCHEMA or "setup" not in content:
+    setup = content.get("setup") if isinstance(content, dict) else None
+    if not isinstance(setup, dict) or content.get("schema") != RUN_SCHEMA or not setup.keys() >= _SETUP:
         raise BadInput(f"{path / RUN} is not of {RUN_SCHEMA}", "run it again with this version of mosear")
     return content
 
@@ -245,7 +247,16 @@ def _drop_broken_end(path: Path) -> None:
 
 
 def _write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    _write_whole(path, "".join(json.dumps(each, ensure_ascii=False, allow_nan=False) + "\n" for each in lines))
+    _write_whole(path, "".join(map(_line, lines)))
+
+
+def _line(content: Mapping[str, Any]) -> str:
+    line = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as JSON may hold one, has no form in UTF-8
+        line = json.dumps(content, allow_nan=False)
+    return line + "\n"
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -67,10 +67,17 @@ def study(
 def study_results(
     key: Annotated[Path, typer.Argument(metavar="KEY", help="The study's key.json.")],
     answers: Annotated[list[Path], typer.Argument(metavar="ANSWERS", help="Files that raters sent back.")],
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Leave out files that can't be counted, and say so, instead of stopping.")
+    ] = False,
+    max_failed_checks: Annotated[
+        int | None, typer.Option(min=0, help="Leave out raters who fail more questions that check attention.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap's draws.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")] = False,
     debug: Debug = False,
 ) -> None:
     """Preference rates and agreement; see the help above."""
     with exits(debug):
-        found = analyse(key, answers)
+        found = analyse(key, answers, strict=not lenient, max_failed_checks=max_failed_checks, seed=seed)
         print(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) if as_json else results_table(found))

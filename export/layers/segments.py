@@ -42,12 +42,12 @@ def tapped(model: ModelProto, names: Iterable[str]) -> ModelProto:
 
 def reallocating_layers(model: ModelProto) -> list[int]:
     """The layers whose telemetry a graph reports, in order. The graph's nodes must be in order."""
-    owners = _owners(model)
+    belongs = owners(model)
     made = producers(model.graph)
     if TELEMETRY[0] not in made:
         return []
-    joined = _joined(made, owners, TELEMETRY)
-    return sorted({owner for parts in joined.values() for owner in parts} or {owners[TELEMETRY[0]]})
+    parts_of = joined(made, belongs, TELEMETRY)
+    return sorted({owner for parts in parts_of.values() for owner in parts} or {belongs[TELEMETRY[0]]})
 
 
 def cut(model: ModelProto, source: str, outputs: Sequence[str]) -> ModelProto:
@@ -61,8 +61,8 @@ def cut(model: ModelProto, source: str, outputs: Sequence[str]) -> ModelProto:
     """
     layer = _place(source)
     nodes = [alone for node in model.graph.node if (alone := _alone(node, source)) is not None]
-    joined = _joined(producers(model.graph), _owners(model), outputs)
-    nodes = [_join_own(node, joined.get(node.output[0], {}).get(layer)) for node in nodes]
+    parts_of = joined(producers(model.graph), owners(model), outputs)
+    nodes = [_join_own(node, parts_of.get(node.output[0], {}).get(layer)) for node in nodes]
     made = {name: node for node in nodes for name in node.output if name}
     read: set[str] = set()
     waiting = list(outputs)
@@ -116,17 +116,17 @@ def _join_own(node: NodeProto, own: str | None) -> NodeProto:
     return changed
 
 
-def _owners(model: ModelProto) -> dict[str, int]:
-    """The layer that each value belongs to: that of the last hidden state before it, or -1."""
-    owners: dict[str, int] = {}
+def owners(model: ModelProto) -> dict[str, int]:
+    """The layer that each value belongs to: that of the last hidden state before it, or -1. Nodes must be in order."""
+    found: dict[str, int] = {}
     for node in model.graph.node:
         place = max(_place(name) for name in node.output)
-        owner = place if place >= 0 else max((owners.get(name, -1) for name in node.input), default=-1)
-        owners.update(dict.fromkeys(node.output, owner))
-    return owners
+        owner = place if place >= 0 else max((found.get(name, -1) for name in node.input), default=-1)
+        found.update((name, owner) for name in node.output if name)
+    return found
 
 
-def _joined(made: dict[str, NodeProto], owners: dict[str, int], outputs: Iterable[str]) -> dict[str, dict[int, str]]:
+def joined(made: dict[str, NodeProto], belongs: dict[str, int], outputs: Iterable[str]) -> dict[str, dict[int, str]]:
     """The values in which several layers' values come together before ``outputs``: the part of each layer."""
     found: dict[str, dict[int, str]] = {}
     seen: set[str] = set()
@@ -137,7 +137,7 @@ def _joined(made: dict[str, NodeProto], owners: dict[str, int], outputs: Iterabl
             continue
         seen.add(node.output[0])
         waiting.extend(node.input)
-        parts = {owners[name]: name for name in node.input if owners.get(name, -1) >= 0}
+        parts = {belongs[name]: name for name in node.input if belongs.get(name, -1) >= 0}
         if node.op_type == "Concat" and len(parts) > 1:
             found[node.output[0]] = parts
     return found

@@ -1,11 +1,11 @@
 """What the runtime asks of an inference library, and the choice of one by the manifest."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from mosear.runtime.engines.library import PACKAGES
+from mosear.runtime.engines.library import PACKAGES, Library
 from mosear.runtime.errors import BadInput
 from mosear.runtime.manifest import Decoder, Manifest
 
@@ -59,7 +59,30 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(manifest: Manifest, threads: int | None = None, provider: str = "cpu", debug: bool = False) -> Backend:
+class Observer:
+    """Is told what an inference library opens, before any of it runs: for profiles of operators, which slow runs down.
+
+    Each library tells what it has, and here nobody listens.
+    """
+
+    def configure(self, options: Any) -> None:
+        """ONNX Runtime's options for the session that is opened next; they may be changed."""
+
+    def opened(self, path: Path, session: Any) -> Any:
+        """ONNX Runtime's session for the graph at ``path``; what is returned is run in its place."""
+        return session
+
+    def context(self, path: Path, profile: int, context: Any, library: Library) -> None:
+        """TensorRT's execution context for one optimization profile of the engine for the graph at ``path``."""
+
+
+def open_backend(
+    manifest: Manifest,
+    threads: int | None = None,
+    provider: str = "cpu",
+    debug: bool = False,
+    observer: Observer | None = None,
+) -> Backend:
     """The backend that the manifest asks for.
 
     Args:
@@ -67,6 +90,7 @@ def open_backend(manifest: Manifest, threads: int | None = None, provider: str =
         threads: CPU threads; the library's choice when left out.
         provider: ``cpu`` or ``cuda``. On ``cpu`` a bundle for TensorRT runs through ONNX Runtime: right, and slow.
         debug: let the library print its warnings.
+        observer: is told what is opened.
 
     Raises:
         BadInput: there is no such backend here.
@@ -75,17 +99,17 @@ def open_backend(manifest: Manifest, threads: int | None = None, provider: str =
     if manifest.backend == "onnxruntime":
         from mosear.runtime.sessions.onnxruntime import OnnxRuntime
 
-        return OnnxRuntime(threads, provider, debug)
+        return OnnxRuntime(threads, provider, debug, observer)
     if manifest.backend == "standard":
         from mosear.runtime.sessions.growing import GrowingOnnxRuntime
 
-        return GrowingOnnxRuntime(threads, provider, debug)
+        return GrowingOnnxRuntime(threads, provider, debug, observer)
     if manifest.backend in PACKAGES:
         if provider == "cpu":
             from mosear.runtime.sessions.without_gpu import WithoutGpu
 
-            return WithoutGpu(threads, provider, debug)
+            return WithoutGpu(threads, provider, debug, observer)
         from mosear.runtime.sessions.tensorrt import open_tensorrt
 
-        return open_tensorrt(manifest, manifest.engines)
+        return open_tensorrt(manifest, manifest.engines, observer=observer)
     raise BadInput(f"no backend {manifest.backend} here", "build the bundle again for the target cpu")

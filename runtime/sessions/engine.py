@@ -10,18 +10,22 @@ import numpy as np
 from mosear.runtime.engines.device import Device
 from mosear.runtime.engines.library import Library
 from mosear.runtime.errors import BadInput, Failed
-from mosear.runtime.sessions import Arrays
+from mosear.runtime.sessions import Arrays, Observer
 
 
 class Engine:
     """A loaded engine and what goes in and out of it. Raises Failed when the library does not make a context."""
 
-    def __init__(self, engine: Any, path: Path, library: Library, device: Device) -> None:
+    def __init__(
+        self, engine: Any, path: Path, library: Library, device: Device, observer: Observer | None = None
+    ) -> None:
         trt = library.module
         self.path = path
         self.device = device
         self._engine = engine
         self.title = library.title
+        self._library = library
+        self._observer = observer or Observer()
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self.inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         self.outputs = [name for name in names if name not in self.inputs]
@@ -44,6 +48,7 @@ class Engine:
         context = self._engine.create_execution_context()
         if context is None or not context.set_optimization_profile_async(profile, self.device.stream):
             raise Failed(f"{self.title} can't run {self.path.name} on {self.device.name}", "free memory of the GPU")
+        self._observer.context(self.path, profile, context, self._library)
         return Context(self, context, profile)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mosear.runtime.errors import BadInput, Failed, UsageError
 from mosear.runtime.manifest import Decoder
-from mosear.runtime.sessions import Arrays
+from mosear.runtime.sessions import Arrays, Observer
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _EXTRA = {"cpu": "cpu", "cuda": "gpu"}
@@ -16,14 +16,20 @@ _DTYPES: dict[str, type] = {"tensor(float)": np.float32, "tensor(float16)": np.f
 
 
 class OnnxRuntime:
-    """The library, set up with a thread count and a provider.
+    """The library, set up with a thread count and a provider; ``observer`` is told of every session.
 
     Raises:
         UsageError: the provider has another name than ``cpu`` or ``cuda``.
         Failed: the library is missing, or was built without the provider.
     """
 
-    def __init__(self, threads: int | None = None, provider: str = "cpu", debug: bool = False) -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        provider: str = "cpu",
+        debug: bool = False,
+        observer: Observer | None = None,
+    ) -> None:
         if provider not in _PROVIDERS:
             raise UsageError(f"there is no provider {provider}", f"choose one of: {', '.join(_PROVIDERS)}")
         try:
@@ -35,6 +41,7 @@ class OnnxRuntime:
         self._library = onnxruntime
         self.device = provider
         self._provider = _PROVIDERS[provider]
+        self._observer = observer or Observer()
         self._loaded: dict[Path, Any] = {}
         if self._provider not in onnxruntime.get_available_providers():
             raise Failed(
@@ -62,6 +69,7 @@ class OnnxRuntime:
         """
         if path in self._loaded:
             return self._loaded[path]
+        self._observer.configure(self._options)
         try:
             session = self._library.InferenceSession(str(path), self._options, providers=[self._provider])
         except Exception as error:  # the library's exceptions share no base class of their own
@@ -75,8 +83,8 @@ class OnnxRuntime:
                 f"{self._provider} does not start on this machine",
                 "check the driver and the CUDA libraries, or use --provider cpu",
             )
-        self._loaded[path] = session
-        return session
+        self._loaded[path] = self._observer.opened(path, session)
+        return self._loaded[path]
 
     def session(self, path: Path) -> "OnnxSession":
         """Load the graph at ``path``."""

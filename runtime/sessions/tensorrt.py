@@ -19,16 +19,22 @@ from mosear.runtime.engines.profiles import DECODE_PROFILE, PREFILL_PROFILE
 from mosear.runtime.engines.provide import EngineProvider, provider_for
 from mosear.runtime.errors import BadInput
 from mosear.runtime.manifest import Decoder, Manifest
-from mosear.runtime.sessions import Arrays
+from mosear.runtime.sessions import Arrays, Observer
 from mosear.runtime.sessions.engine import Buffers, Context, Engine
 
 
-def open_tensorrt(manifest: Manifest, engines: Sequence[EngineFile], progress: Progress | None = None) -> "TensorRT":
+def open_tensorrt(
+    manifest: Manifest,
+    engines: Sequence[EngineFile],
+    progress: Progress | None = None,
+    observer: Observer | None = None,
+) -> "TensorRT":
     """The backend of a bundle for TensorRT or TensorRT-RTX, on the GPU that is here.
 
     engines: those that the bundle holds. One that does not fit this GPU and version is passed over, and compiled from
         its graph when it is wanted.
     progress: told how far a compilation is; a bar on standard error when left out.
+    observer: is told of every execution context.
 
     Raises:
         Failed: the library is missing or older than the bundle needs, or there is no GPU.
@@ -37,7 +43,7 @@ def open_tensorrt(manifest: Manifest, engines: Sequence[EngineFile], progress: P
     device = CudaDevice()
     cache = EngineCache(default_folder(), cap_from())
     provider = provider_for(manifest, engines, library, device.capability, device.name, cache, progress or CompileBar())
-    return TensorRT(provider, device)
+    return TensorRT(provider, device, observer)
 
 
 class TensorRT:
@@ -46,10 +52,12 @@ class TensorRT:
     Args:
         provider: where engines come from.
         device: the GPU.
+        observer: is told of every execution context.
     """
 
-    def __init__(self, provider: EngineProvider, device: Device) -> None:
+    def __init__(self, provider: EngineProvider, device: Device, observer: Observer | None = None) -> None:
         self.device = device
+        self._observer = observer
         self._provider = provider
         self._library: Library = provider.library
         trt = self._library.module
@@ -73,7 +81,7 @@ class TensorRT:
                 f"the engine for {path.name} does not load in {self._library.title} on {self.device.name}",
                 f"compile it here with mosear-export engine {path.parent}",
             )
-        self._loaded[path] = Engine(loaded, path, self._library, self.device)
+        self._loaded[path] = Engine(loaded, path, self._library, self.device, self._observer)
         return self._loaded[path]
 
     def session(self, path: Path) -> "TensorRTSession":

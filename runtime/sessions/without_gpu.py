@@ -10,7 +10,7 @@ import numpy as np
 
 from mosear.runtime.errors import BadInput
 from mosear.runtime.manifest import Decoder
-from mosear.runtime.sessions import Arrays
+from mosear.runtime.sessions import Arrays, Observer
 from mosear.runtime.sessions.onnxruntime import OnnxRuntime, OnnxSession
 
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -19,8 +19,14 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 class WithoutGpu(OnnxRuntime):
     """ONNX Runtime on the CPU for graphs that were lowered for TensorRT."""
 
-    def __init__(self, threads: int | None = None, provider: str = "cpu", debug: bool = False) -> None:
-        super().__init__(threads, provider, debug)
+    def __init__(
+        self,
+        threads: int | None = None,
+        provider: str = "cpu",
+        debug: bool = False,
+        observer: Observer | None = None,
+    ) -> None:
+        super().__init__(threads, provider, debug, observer)
         # Behind DequantizeLinear it would quantize the activations too, which the graph does not say.
         self._options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
 

@@ -118,7 +118,7 @@ def test_two_runs(tmp_path: Path) -> None:
 
 def test_runs_that_can_not_be_compared(tmp_path: Path) -> None:
     a, b = written(tmp_path / "a", 3), written(tmp_path / "b", 3, title="DFEW")
-    with pytest.raises(BadInput, match="CA-MER.*DFEW"):
+    with pytest.raises(BadInput, match=r"CA-MER.*DFEW"):
         compare_runs(a, b)
     with RunWriter(tmp_path / "c", setup(), {}) as writer:
         writer.add(ClipRecord("elsewhere", "sad", "sad", scores={"sad": 1.0, "happy": 0.0}), None)

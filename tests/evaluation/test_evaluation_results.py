@@ -1,5 +1,6 @@
 """The folder of a run: what is written is read back, a stopped run goes on, and another run is refused."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -13,7 +14,13 @@ from mosear.evaluation.record import AttentionRecord, ClipRecord
 from mosear.evaluation.results import ATTENTION, CLIPS, METRICS, RUN, RunWriter, read_run, write_metrics
 from mosear.runtime.errors import BadInput, Failed
 
-SETUP = {"subject": {"name": "toy", "precision": "int8"}, "variant": "", "words": ["sad", "happy"], "window_s": None}
+SETUP = {
+    "subject": {"name": "toy", "precision": "int8"},
+    "benchmark": {},
+    "variant": "",
+    "words": ["sad", "happy"],
+    "window_s": None,
+}
 
 
 def record(name: str, predicted: str | None = "sad") -> ClipRecord:
@@ -94,10 +101,11 @@ def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
 def test_a_killed_writer_claims_nothing(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from mosear.evaluation.results import RunWriter\n"
-        "RunWriter(Path(sys.argv[1]), {'subject': {}, 'variant': ''}, {}); os.kill(os.getpid(), 9)"
+        "RunWriter(Path(sys.argv[1]), "
+        "{'subject': {}, 'benchmark': {}, 'words': [], 'variant': ''}, {}); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    with RunWriter(tmp_path, {"subject": {}, "variant": ""}, {}) as writer:
+    with RunWriter(tmp_path, {"subject": {}, "benchmark": {}, "words": [], "variant": ""}, {}) as writer:
         assert writer.done == set()
 
 
@@ -106,6 +114,7 @@ def test_a_killed_writer_claims_nothing(tmp_path: Path) -> None:
     [
         (RUN, "{", "can't be read"),
         (RUN, '{"schema": "other"}', "not of mosear.evaluation-run/1"),
+        (RUN, '{"schema": "mosear.evaluation-run/1", "setup": {}}', "not of mosear.evaluation-run/1"),
         (CLIPS, '{"name": "a"}\n', "line 1"),
         (CLIPS, "[]\n", "line 1"),
         (CLIPS, '{"schema": "mosear.evaluation/1", "name": "a", "wrong": 1}\n', "line 1"),
@@ -138,6 +147,14 @@ def test_a_full_disk_is_said_and_what_was_answered_stays(tmp_path: Path) -> None
             writer.add(record("b"), None)
         assert writer.done == {"a"}
     assert [each.name for each in read_run(tmp_path).records] == ["a"]
+
+
+def test_half_a_character_in_a_text_is_kept(tmp_path: Path) -> None:
+    with RunWriter(tmp_path, SETUP, {}) as writer:
+        writer.add(dataclasses.replace(record("a"), reason="sad \ud83d and 难过"), None)
+        writer.add(dataclasses.replace(record("b"), reason="难过"), None)
+        writer.finish(["a", "b"], [])
+    assert [each.reason for each in read_run(tmp_path).records] == ["sad \ud83d and 难过", "难过"]
 
 
 def test_a_record_survives_json() -> None:

@@ -1,7 +1,8 @@
 """A CUDA driver whose GPU is the host's memory, and a TensorRT whose engines are ONNX graphs run by ONNX Runtime.
 
 An engine's bytes are the path of its graph. Everything else keeps the real libraries' manners: outputs have no shape
-before the inputs have one, shapes outside the profile are refused, addresses are numbers.
+before the inputs have one, shapes outside the profile are refused, addresses are numbers, and a profiler is told of
+each layer when an execution is done.
 """
 
 import ctypes
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from mosear.runtime.engines.profiles import Limits, profiles_for
@@ -100,7 +102,13 @@ class FakeDriver:
         return 0
 
 
+LAYER_MS = 0.25
+"""What every layer of an engine reports to a profiler."""
+
+
 class FakeContext:
+    profiler: Any = None
+
     def __init__(self, engine: "FakeEngine") -> None:
         self.engine, self.profile = engine, 0
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -134,6 +142,9 @@ class FakeContext:
             elif name.startswith("present_"):
                 assert self.addresses[name] == self.addresses[name.replace("present", "past")]
             at(self.addresses[name], value.shape, value.dtype)[...] = value
+        for layer in engine.layers if self.profiler is not None else ():
+            assert self.profiler.set_up
+            self.profiler.report_layer_time(layer, LAYER_MS)
         return True
 
 
@@ -143,6 +154,8 @@ class FakeEngine:
     def __init__(self, path: Path, limits: Limits, in_place: bool) -> None:
         self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         self.in_place = in_place
+        nodes = onnx.load(path, load_external_data=False).graph.node
+        self.layers = [node.name or f"{node.op_type}_{place}" for place, node in enumerate(nodes)]
         tensors = [*self.session.get_inputs(), *self.session.get_outputs()]
         self.inputs = [each.name for each in self.session.get_inputs()]
         self.outputs = [each.name for each in self.session.get_outputs()]
@@ -187,6 +200,12 @@ def fake_tensorrt(limits: Limits, in_place: bool, version: str = "10.16.1") -> A
         def __init__(self, level: int) -> None:
             pass
 
+    class IProfiler:
+        """As the library's: what is derived from it must call its ``__init__``."""
+
+        def __init__(self) -> None:
+            self.set_up = True
+
     class Runtime:
         def __init__(self, logger: Logger) -> None:
             self.loads = 0
@@ -199,6 +218,7 @@ def fake_tensorrt(limits: Limits, in_place: bool, version: str = "10.16.1") -> A
         __version__=version,
         Logger=Logger,
         Runtime=Runtime,
+        IProfiler=IProfiler,
         TensorIOMode=SimpleNamespace(INPUT="input", OUTPUT="output"),
         nptype=lambda kind: kind,
     )
