@@ -59,8 +59,8 @@ def doctor(
 ) -> None:
     """Examine this machine; see the help above."""
     # Heavy imports stay out of the start of every other command.
+    from mosear.runtime.board.machine import Machine
     from mosear.runtime.doctor.examine import examine, exit_code
-    from mosear.runtime.doctor.machine import Machine
     from mosear.runtime.doctor.question import Question
     from mosear.runtime.doctor.report import to_json, to_text
 

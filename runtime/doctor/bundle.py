@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
+from mosear.runtime.board.allowance import available_bytes
+from mosear.runtime.board.machine import Machine
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.doctor.child import Told, ask
-from mosear.runtime.doctor.finding import Finding, Verdict
+from mosear.runtime.doctor.finding import Finding, Verdict, megabytes
 from mosear.runtime.doctor.fits import CHECK
-from mosear.runtime.doctor.machine import Machine
-from mosear.runtime.doctor.memory import available_bytes, megabytes
 from mosear.runtime.doctor.question import Known, Question
 from mosear.runtime.engines.library import PACKAGES
 from mosear.runtime.errors import BadInput

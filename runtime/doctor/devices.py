@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from mosear.runtime.board.machine import Machine
 from mosear.runtime.doctor.child import Told, ask
 from mosear.runtime.doctor.finding import Finding, Verdict
-from mosear.runtime.doctor.machine import Machine
 from mosear.runtime.doctor.question import Known, Question
 
 CHECK = "devices"

@@ -5,13 +5,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from mosear.runtime.board.machine import Machine
 from mosear.runtime.doctor.bundle import ENGINE_LIMIT_S, FILES, examine_answers, examine_files
 from mosear.runtime.doctor.devices import examine_cameras, examine_microphones
 from mosear.runtime.doctor.finding import Finding, Verdict
 from mosear.runtime.doctor.fits import CHECK as BUNDLE
 from mosear.runtime.doctor.fits import examine_fit
 from mosear.runtime.doctor.jetson import examine_jetson
-from mosear.runtime.doctor.machine import Machine
 from mosear.runtime.doctor.packages import examine_packages
 from mosear.runtime.doctor.providers import examine_engines, examine_gpu, examine_onnxruntime
 from mosear.runtime.doctor.question import Known, Question

@@ -6,6 +6,8 @@ from typing import Any
 
 from mosear.runtime.errors import one_line
 
+MB = 1_000_000
+
 
 class Verdict(str, Enum):
     """How a finding is to be taken."""
@@ -58,3 +60,8 @@ class Finding:
             "fix": self.fix,
             "details": self.details,
         }
+
+
+def megabytes(size: float) -> str:
+    """``1.2 GB`` or ``340 MB``."""
+    return f"{size / MB / 1000:.1f} GB" if size >= 1000 * MB else f"{size / MB:.0f} MB"

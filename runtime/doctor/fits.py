@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from mosear.runtime.board.machine import Machine
+from mosear.runtime.board.packages import package_version
 from mosear.runtime.doctor.finding import Finding, Verdict
-from mosear.runtime.doctor.jetson import package_version
-from mosear.runtime.doctor.machine import Machine
 from mosear.runtime.doctor.question import Known, Question
 from mosear.runtime.engines.library import PACKAGES, numbers
 from mosear.runtime.manifest import Manifest

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mosear.runtime.board.machine import Machine
 from mosear.runtime.doctor.child import ask
 from mosear.runtime.doctor.finding import Finding, Verdict
-from mosear.runtime.doctor.machine import Machine
 from mosear.runtime.doctor.question import Known, Question
 from mosear.runtime.engines.library import PACKAGES as ENGINE_PACKAGES
 from mosear.runtime.engines.library import numbers

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from mosear.runtime.board.machine import Machine
 from mosear.runtime.doctor.child import Told, ask
 from mosear.runtime.doctor.finding import Finding, Verdict
 from mosear.runtime.doctor.fits import install_line
-from mosear.runtime.doctor.machine import Machine
 from mosear.runtime.doctor.question import Gpu, Known, Question
 from mosear.runtime.engines.library import PACKAGES
 

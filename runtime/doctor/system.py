@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mosear.runtime.doctor.finding import Finding, Verdict
-from mosear.runtime.doctor.machine import Machine
-from mosear.runtime.doctor.memory import available_bytes, group_files, megabytes, meminfo
+from mosear.runtime.board.allowance import allowed_cores, available_bytes, cpu_quota, meminfo
+from mosear.runtime.board.clocks import governors
+from mosear.runtime.board.heat import throttle_counts, zones
+from mosear.runtime.board.machine import Machine
+from mosear.runtime.doctor.finding import Finding, Verdict, megabytes
 from mosear.runtime.doctor.question import Known, Question
 from mosear.runtime.engines.cache import default_folder
 from mosear.runtime.engines.library import PACKAGES
@@ -37,8 +39,6 @@ OWN_VARIABLES = frozenset(
 _NTP = "sudo timedatectl set-ntp true"
 _TIMEX_BYTES = 256
 _UNSYNCHRONIZED = 5
-_SLOW_GOVERNORS = {"powersave", "conservative", "ondemand"}
-_SELF_STEERING = ("intel_pstate", "amd-pstate-epp")
 _LITTLE, _TOO_LITTLE = 1_000_000_000, 100_000_000
 _SMALL_SHM = 64_000_000
 
@@ -90,20 +90,11 @@ def unknown_variables(machine: Machine, known: frozenset[str]) -> Iterator[Findi
 
 def examine_heat(machine: Machine, question: Question, known: Known) -> Iterator[Finding]:
     """Temperatures against the points at which the kernel slows down, and whether it did."""
-    hottest: tuple[float, str] | None = None
-    near = []
-    for zone in machine.glob("/sys/class/thermal/thermal_zone*"):
-        value, kind = machine.number(f"{zone}/temp"), machine.read(f"{zone}/type") or Path(zone).name
-        if value is None or not -40_000 < value < 200_000:  # zones that are switched off show nonsense
-            continue
-        hottest = max(hottest or (-273.0, ""), (value / 1000, kind))
-        for trip in machine.glob(f"{zone}/trip_point_*_type"):
-            limit = machine.number(trip.removesuffix("type") + "temp")
-            if machine.read(trip) in ("passive", "hot", "critical") and limit and limit > 0 and value >= limit - 3000:
-                near.append(f"{kind} {value / 1000:.0f} °C, limit {limit / 1000:.0f} °C")
-    counts = machine.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count")
-    throttled = sum(machine.number(path) or 0 for path in counts)
-    details = {"throttled": throttled, "near": near, "hottest": hottest and list(hottest)}
+    found = zones(machine)
+    hottest = max(found, key=lambda each: each.celsius, default=None)
+    near = [f"{each.name} {each.celsius:.0f} °C, limit {each.limit:.0f} °C" for each in found if each.is_near]
+    throttled = throttle_counts(machine).get("cpu", 0)
+    details = {"throttled": throttled, "near": near, "hottest": hottest and [hottest.celsius, hottest.name]}
     fix = "watch -n 1 'cat /sys/class/thermal/thermal_zone*/temp'"
     if near:
         yield Finding(CHECK, "heat", Verdict.note, f"slows down for heat: {'; '.join(near)}", fix, details)
@@ -113,25 +104,11 @@ def examine_heat(machine: Machine, question: Question, known: Known) -> Iterator
     elif hottest is None:
         yield Finding(CHECK, "heat", Verdict.absent, "the kernel shows no temperature")
     else:
-        yield Finding(CHECK, "heat", Verdict.ok, f"{hottest[0]:.0f} °C at most ({hottest[1]})", details=details)
-
-
-def cpu_quota(machine: Machine) -> float | None:
-    """Processors' worth of time that the control groups allow; None without a limit."""
-    allowed = []
-    for path in group_files(machine, "cpu", "cpu.max"):
-        quota, _, period = (machine.read(path) or "").partition(" ")
-        if quota.isdecimal() and period.isdecimal():
-            allowed.append(int(quota) / int(period))
-    for path in group_files(machine, "cpu", "cpu.cfs_quota_us"):
-        limit, length = machine.number(path), machine.number(path.replace("quota", "period"))
-        if limit and length and limit > 0:
-            allowed.append(limit / length)
-    return min(allowed) if allowed else None
+        yield Finding(CHECK, "heat", Verdict.ok, f"{hottest.celsius:.0f} °C at most ({hottest.name})", details=details)
 
 
 def _cores(machine: Machine) -> Finding:
-    count, quota = _allowed_cores(machine), cpu_quota(machine)
+    count, quota = allowed_cores(machine), cpu_quota(machine)
     details = {"cores": count, "quota": quota}
     seen = f"{count} cores" + (f", limited to {quota:g} processors' worth of time" if quota is not None else "")
     if quota is not None and quota < min(count, 2):
@@ -139,24 +116,12 @@ def _cores(machine: Machine) -> Finding:
     return Finding(CHECK, "processor", Verdict.ok, seen, details=details)
 
 
-def _allowed_cores(machine: Machine) -> int:
-    count = 0
-    for line in (machine.read("/proc/self/status") or "").splitlines():
-        if line.startswith("Cpus_allowed_list:"):
-            for part in line.split(":")[1].strip().split(","):
-                first, _, last = part.partition("-")
-                count += int(last or first) - int(first) + 1
-    return count or os.cpu_count() or 1
-
-
 def _governor(machine: Machine) -> Finding:
-    base = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq"
-    names = {machine.read(path) or "" for path in machine.glob(f"{base}/scaling_governor")} - {""}
-    drivers = {machine.read(path) or "" for path in machine.glob(f"{base}/scaling_driver")}
-    if not names:
+    found = governors(machine)
+    if not found.names:
         return Finding(CHECK, "governor", Verdict.absent, "the kernel shows none")
-    seen, details = ", ".join(sorted(names)), {"governors": sorted(names)}
-    if names & _SLOW_GOVERNORS and not any(driver.startswith(_SELF_STEERING) for driver in drivers):
+    seen, details = ", ".join(found.names), {"governors": list(found.names)}
+    if found.is_slow:
         fix = "sudo cpupower frequency-set --governor performance"
         return Finding(CHECK, "governor", Verdict.note, f"{seen}: clocks rise late", fix, details)
     return Finding(CHECK, "governor", Verdict.ok, seen, details=details)

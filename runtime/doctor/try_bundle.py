@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mosear.runtime.board.machine import Machine
+from mosear.runtime.board.memory import peak_bytes
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.manifest import Preprocessing
 from mosear.runtime.pipeline import Pipeline
@@ -34,7 +36,7 @@ def answers(question: dict[str, Any]) -> Iterator[dict[str, Any]]:
         "repeats": told[0] == told[1],
         "sums_to_one": bool(np.isfinite(scores).all() and abs(scores.sum() - 1) < 1e-3),
         "labels": len(scores),
-        "peak_bytes": peak_bytes(),
+        "peak_bytes": peak_bytes(Machine()),
     }
 
 
@@ -46,13 +48,3 @@ def made_up_window(preprocessing: Preprocessing) -> Window:
     times = np.arange(preprocessing.window_samples) / preprocessing.sample_rate
     hum = 0.1 * np.sin(2 * np.pi * 140 * times) + 0.01 * random.normal(size=times.shape)
     return Window(0.0, preprocessing.window_s, frames, hum.astype(np.float32))
-
-
-def peak_bytes() -> int | None:
-    """The most memory that this process held at once (VmHWM), or None where the kernel does not say."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    return int(lines["VmHWM"].split()[0]) * 1024 if "VmHWM" in lines else None

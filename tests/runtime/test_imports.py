@@ -65,16 +65,19 @@ def test_starting_the_command_loads_no_optional_library() -> None:
 
 
 # From right to left; what only holds data or types may be used by all of them.
-PARTS = ["commands", "server", "doctor", "live", "sinks", "perception", "privacy", "appliance", "capture"]
+PARTS = ["commands", "server", "doctor", "profiling", "live", "sinks", "perception", "privacy", "appliance", "board"]
+PARTS += ["capture"]
 MAY_USE = {
     "commands": set(PARTS),
     "server": {"live", "capture", "privacy", "appliance"},
-    "doctor": {"capture"},
+    "doctor": {"capture", "board"},
+    "profiling": {"board"},
     "live": {"sinks", "perception", "privacy", "capture"},
     "sinks": {"capture"},
     "perception": {"capture"},
     "privacy": {"capture"},
     "appliance": set(),
+    "board": set(),
     "capture": set(),
 }
 

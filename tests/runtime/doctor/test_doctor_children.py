@@ -12,9 +12,9 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from mosear.runtime.board.machine import Machine
 from mosear.runtime.doctor.child import ask
 from mosear.runtime.doctor.finding import Finding, Verdict
-from mosear.runtime.doctor.machine import Machine
 from mosear.runtime.doctor.packages import Requirement, examine_packages, requirements, try_imports
 from mosear.runtime.doctor.providers import examine_onnxruntime
 from mosear.runtime.doctor.question import Gpu, Known, Question

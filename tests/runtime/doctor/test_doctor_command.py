@@ -15,13 +15,13 @@ import pytest
 import typer
 from rich.console import Console
 
+from mosear.runtime.board.machine import Machine
 from mosear.runtime.commands.doctor import doctor, variables_of
 from mosear.runtime.doctor import bundle as bundle_check
 from mosear.runtime.doctor.bundle import examine_answers, examine_files, memory_finding
 from mosear.runtime.doctor.child import Told
 from mosear.runtime.doctor.examine import CHECKS, Check, examine, exit_code
 from mosear.runtime.doctor.finding import Finding, Verdict
-from mosear.runtime.doctor.machine import Machine
 from mosear.runtime.doctor.question import Known, Question
 from mosear.runtime.doctor.report import to_json, to_text
 

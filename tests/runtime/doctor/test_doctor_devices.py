@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 
+from mosear.runtime.board.machine import Machine
 from mosear.runtime.doctor import devices, try_devices
 from mosear.runtime.doctor.child import Told
 from mosear.runtime.doctor.devices import examine_cameras, examine_microphones, holders, without_secrets
 from mosear.runtime.doctor.finding import Finding, Verdict
-from mosear.runtime.doctor.machine import Machine
 from mosear.runtime.doctor.question import Known, Question
 
 StandIn = Callable[[str, str], Machine]

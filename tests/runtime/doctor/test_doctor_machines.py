@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import runtime_fakes
 
+from mosear.runtime.board.allowance import available_bytes, cpu_quota
+from mosear.runtime.board.jetson import jetpack_version
+from mosear.runtime.board.machine import Machine
 from mosear.runtime.bundle import Bundle
 from mosear.runtime.doctor.finding import Finding, Verdict
 from mosear.runtime.doctor.fits import examine_fit, target_here
-from mosear.runtime.doctor.jetson import examine_jetson, jetpack_version
-from mosear.runtime.doctor.machine import Machine
-from mosear.runtime.doctor.memory import available_bytes
+from mosear.runtime.doctor.jetson import examine_jetson
 from mosear.runtime.doctor.question import Gpu, Known, Question
 from mosear.runtime.doctor.system import (
     EARLIEST,
     clock_finding,
-    cpu_quota,
     examine_heat,
     examine_system,
     is_synchronized,

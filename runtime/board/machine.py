@@ -27,6 +27,11 @@ class Machine:
         """Whether this is the machine that the program runs on, and not a folder in its place."""
         return self.root == Path("/")
 
+    @property
+    def child_environment(self) -> dict[str, str]:
+        """The variables for a program whose output is parsed."""
+        return {**self.environment, "LC_ALL": "C"}
+
     def path(self, path: str) -> Path:
         """``path``, which begins with a slash, below the root."""
         return self.root / path.lstrip("/")
@@ -37,6 +42,14 @@ class Machine:
             return self.path(path).read_text(encoding="utf-8", errors="replace").replace("\0", "").strip()
         except OSError:
             return None
+
+    def entries(self, path: str) -> list[str]:
+        """The parts of a file that zero bytes part, as the device tree's lists are; empty when it can't be read."""
+        try:
+            parts = self.path(path).read_bytes().split(b"\0")
+        except OSError:
+            return []
+        return [text for part in parts if (text := part.decode(errors="replace").strip())]
 
     def number(self, path: str) -> int | None:
         """The file's text as a whole number, or None."""
@@ -53,10 +66,13 @@ class Machine:
         except OSError:
             return []
 
+    def program(self, name: str) -> str | None:
+        """Where a program of the system lies, or None."""
+        return shutil.which(name, path=":".join(str(self.path(each)) for each in _PROGRAMS.split(":")))
+
     def run(self, *command: str, seconds: float = 5.0) -> str | None:
         """What a program of the system prints; None when it is missing, fails or does not end."""
-        places = ":".join(str(self.path(each)) for each in _PROGRAMS.split(":"))
-        program = shutil.which(command[0], path=places)
+        program = self.program(command[0])
         if program is None:
             return None
         try:
@@ -65,7 +81,7 @@ class Machine:
                 capture_output=True,
                 stdin=subprocess.DEVNULL,
                 timeout=seconds,
-                env={**self.environment, "LC_ALL": "C"},
+                env=self.child_environment,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
