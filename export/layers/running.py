@@ -52,7 +52,8 @@ def _share(model: ModelProto, weights: Weights) -> tuple[ModelProto, dict[str, N
     bare = without_weights(model)
     for tensor in model.graph.initializer:
         if is_placeholder(tensor) and tensor.name not in rare:
-            shared[tensor.name] = np.ascontiguousarray(weights[tensor.name].read())
+            # The library makes a scalar one-dimensional.
+            shared[tensor.name] = np.ascontiguousarray(weights[tensor.name].read()).reshape(tuple(tensor.dims))
             outside = TensorProto()
             outside.CopyFrom(tensor)
             for key, value in (("location", "weights"), ("offset", "0"), ("length", str(shared[tensor.name].nbytes))):
