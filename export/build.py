@@ -22,6 +22,7 @@ from mosear.export.experts import Experts
 from mosear.export.layer_check import check_layers
 from mosear.export.lowering.weights import AUDIO, DECODE, LABELS, PREFILL, VISION, WEIGHTS, save_sharing_weights
 from mosear.export.manifest import EMBEDDING, make_manifest
+from mosear.export.node_names import name_nodes
 from mosear.export.parts import Part, Parts, make_parts
 from mosear.export.plan import Plan
 from mosear.export.report.page import page
@@ -176,14 +177,14 @@ def choose_experts(plan: Plan, source: Source, progress: Progress) -> Experts:
 
 
 def save(parts: Parts, model: Mosear, folder: Path, progress: Progress) -> None:
-    """Write graphs, weights, embedding and tokenizer; each weight is made, written and dropped."""
+    """Write graphs, their nodes named by layers, weights, embedding and tokenizer; each weight is made and dropped."""
     for name, part in ((VISION, parts.vision), (AUDIO, parts.audio)):
-        save_sharing_weights({name: part.graph}, part.stored, folder, f"{Path(name).stem}.weights")
-    graphs = {PREFILL: parts.prefill.graph}
+        save_sharing_weights({name: name_nodes(part.graph)}, part.stored, folder, f"{Path(name).stem}.weights")
+    graphs = {PREFILL: name_nodes(parts.prefill.graph)}
     if parts.decode is not parts.prefill:
-        graphs[DECODE] = parts.decode.graph
+        graphs[DECODE] = name_nodes(parts.decode.graph)
     if parts.labels is not None:
-        graphs[LABELS] = parts.labels.graph
+        graphs[LABELS] = name_nodes(parts.labels.graph)
     save_sharing_weights(graphs, parts.decoder_weights, folder, WEIGHTS, lambda done: progress("weights", done))
     table = model.decoder.get_input_embeddings().weight.detach()
     stored = np.lib.format.open_memmap(

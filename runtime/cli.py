@@ -10,6 +10,8 @@ from mosear.runtime.appliance.configuration import find, load
 from mosear.runtime.commands.doctor import HELP, doctor
 from mosear.runtime.commands.notice import HELP as NOTICE_HELP
 from mosear.runtime.commands.notice import notice
+from mosear.runtime.commands.profile import HELP as PROFILE_HELP
+from mosear.runtime.commands.profile import profile
 from mosear.runtime.commands.run import run
 from mosear.runtime.commands.serve import serve
 from mosear.runtime.commands.watch import watch
@@ -77,6 +79,7 @@ app.command(
     "events and a page that shows them. Listens on this machine alone unless it is given a token.\n\n"
     f"{ESTIMATE}"
 )(serve)
+app.command(help=PROFILE_HELP)(profile)
 app.command(help=HELP)(doctor)
 app.command(help=NOTICE_HELP)(notice)
 

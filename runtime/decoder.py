@@ -11,6 +11,7 @@ from mosear.runtime.manifest import Label
 from mosear.runtime.modality import Modality
 from mosear.runtime.scores import log_softmax
 from mosear.runtime.sessions import Arrays, DecoderSession
+from mosear.runtime.spans import TEXT_PREFILL, span
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,18 +168,19 @@ class Decoder:
         """
         if self._column is not None:
             raise ValueError("text can't be generated from the logits of labels alone")
-        logits = self.prefill(rows)["logits"]
+        with span(TEXT_PREFILL):
+            token = _likeliest(self.prefill(rows))
         modality = rows.modality
         length = modality.shape[1]
         for count in range(max_tokens):
-            token = int(np.argmax(logits[0, -1]))
             if token in self._shape.eos_token_ids:
                 return
             yield token
             if count + 1 == max_tokens or length + count >= self._shape.capacity:
                 return
-            result, modality = self._step(np.array([token]), modality, length + count)
-            logits = result["logits"]
+            with span("token_decode"):
+                result, modality = self._step(np.array([token]), modality, length + count)
+                token = _likeliest(result)
 
     def _step(self, tokens: np.ndarray, modality: np.ndarray, position: int) -> tuple[Arrays, np.ndarray]:
         """One token for each row of the cache, and the modality of past and present after it."""
@@ -191,6 +193,10 @@ class Decoder:
 def reserve_for(labels: Sequence[Label]) -> int:
     """How many tokens must fit behind the prompt to score ``labels``: the last of a label is never fed."""
     return max(len(label.token_ids) for label in labels) - 1
+
+
+def _likeliest(outputs: Arrays) -> int:
+    return int(np.argmax(outputs["logits"][0, -1]))
 
 
 def _finite(outputs: Arrays) -> Arrays:

@@ -15,7 +15,8 @@ from mosear.runtime.manifest import Manifest
 from mosear.runtime.modality import Modality
 from mosear.runtime.prompt import assemble, constant_beginning
 from mosear.runtime.results import Emotion
-from mosear.runtime.sessions import Arrays, open_backend
+from mosear.runtime.sessions import Arrays, Observer, open_backend
+from mosear.runtime.spans import TEXT_PREFILL, span
 from mosear.runtime.windows import Window
 
 EMOTION_TASK = "emotion"
@@ -33,6 +34,7 @@ class Pipeline:
         debug: let the inference library print its warnings.
         whole_vocabulary: score labels on the logits of all tokens, although the bundle has a graph of labels.
         hold_beginning: run the constant beginning of the prompt once, here, and not with every window.
+        observer: is told what the inference library opens; for profiles of operators alone.
 
     It is used by one thread at a time.
 
@@ -55,6 +57,7 @@ class Pipeline:
         debug: bool = False,
         whole_vocabulary: bool = False,
         hold_beginning: bool = True,
+        observer: Observer | None = None,
     ) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
@@ -62,10 +65,10 @@ class Pipeline:
         self._manifest = manifest
         self._tokenizer = bundle.tokenizer()
         self._embedding = bundle.embedding()
-        provider = provider or _provider_of(manifest)
+        provider = provider or provider_of(manifest)
         # Engines are compiled for the three rows of one window.
         self.batch_limit = 1 if manifest.backend in PACKAGES and provider != "cpu" else None
-        backend = open_backend(manifest, threads, provider, debug)
+        backend = open_backend(manifest, threads, provider, debug, observer)
         self._vision = backend.session(bundle.file(manifest.graphs.vision))
         self._audio = backend.session(bundle.file(manifest.graphs.audio))
         self.logit_tokens = None if whole_vocabulary else manifest.label_tokens
@@ -113,12 +116,14 @@ class Pipeline:
         clock.lap("vision")
         audio = [self._hear(window) for window in windows]
         clock.lap("audio")
-        laid = [self._rows(*each, EMOTION_TASK) for each in zip(windows, visual, audio, strict=True)]
-        rows, names = stack_rows([each for each, _ in laid]), laid[0][1]
-        outputs = self._scorer.prefill(rows, reserve_for(self._manifest.labels))
+        with span("prefill"):
+            laid = [self._rows(*each, EMOTION_TASK) for each in zip(windows, visual, audio, strict=True)]
+            rows, names = stack_rows([each for each, _ in laid]), laid[0][1]
+            outputs = self._scorer.prefill(rows, reserve_for(self._manifest.labels))
         clock.lap("prefill")
         self._check_telemetry(outputs)
-        log_probs = self._scorer.score_labels(rows, outputs["logits"], self._manifest.labels)
+        with span("label_scoring"):
+            log_probs = self._scorer.score_labels(rows, outputs["logits"], self._manifest.labels)
         clock.lap("labels")
         count = len(names)
         parts = [slice(place * count, (place + 1) * count) for place in range(len(windows))]
@@ -215,7 +220,8 @@ class Pipeline:
         """
         if self._writer is None:
             self._writer = self._open_decoder(None)
-        rows, _ = self._rows(window, prefill.visual_embeds, prefill.audio_embeds, task, alone=False)
+        with span(TEXT_PREFILL):
+            rows, _ = self._rows(window, prefill.visual_embeds, prefill.audio_embeds, task, alone=False)
         return self._tokenizer.decode(list(self._writer.generate(rows, max_tokens))).strip()
 
     def _see(self, window: Window) -> np.ndarray | None:
@@ -231,12 +237,14 @@ class Pipeline:
         return embeds
 
     def _encode(self, clips: np.ndarray) -> np.ndarray:
-        return self._vision.run({"frames": clips})["visual_embeds"]
+        with span("vision"):
+            return self._vision.run({"frames": clips})["visual_embeds"]
 
     def _hear(self, window: Window) -> np.ndarray | None:
         if window.samples is None:
             return None
-        embeds = self._audio.run({"samples": window.samples[None]})["audio_embeds"]
+        with span("audio"):
+            embeds = self._audio.run({"samples": window.samples[None]})["audio_embeds"]
         self._check_tokens("audio", embeds, self._manifest.tokens.audio)
         return embeds
 
@@ -278,7 +286,8 @@ class Pipeline:
         return assemble(prompt, self._tokenizer, tokens.visual, tokens.audio, window.transcript, task)
 
 
-def _provider_of(manifest: Manifest) -> str:
+def provider_of(manifest: Manifest) -> str:
+    """Where a bundle computes when nobody says: ``cpu`` or ``cuda``."""
     return manifest.provider or ("cuda" if manifest.backend in PACKAGES else "cpu")
 
 

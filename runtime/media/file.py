@@ -13,6 +13,7 @@ from av.stream import Disposition
 from mosear.runtime.errors import BadInput
 from mosear.runtime.media.opening import MAX_PIXELS, Limits, OverLimit, check_is_file, open_media
 from mosear.runtime.media.streams import decode, layout_of, period_of, resampled, streams_of
+from mosear.runtime.spans import span
 
 # Their headers state a duration that was measured; others' is guessed from the bit rate or fitted to a cut file.
 _STATE_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac"}
@@ -75,9 +76,10 @@ def probe(path: str | Path, limits: Limits = NO_LIMITS) -> MediaInfo:
     """
     path = Path(path)
     check_is_file(path)
-    extents, truncated = _scan(path, limits)
-    video = _first_track(path, "video", extents, limits)
-    audio = _first_track(path, "audio", extents, limits)
+    with span("capture"):
+        extents, truncated = _scan(path, limits)
+        video = _first_track(path, "video", extents, limits)
+        audio = _first_track(path, "audio", extents, limits)
     if video is None and audio is None:
         raise BadInput(
             f"{path} has neither a picture nor a sound that can be decoded",

@@ -9,6 +9,7 @@ from typing import Literal
 import av
 
 from mosear.runtime.errors import BadInput
+from mosear.runtime.spans import span
 
 # Only containers that hold the media themselves. Playlists (HLS, concat, SDP …) are left out, because they make the
 # library open whatever files and addresses they name; so is tty, which takes any text file for a film.
@@ -60,7 +61,8 @@ def open_media(path: Path) -> av.container.InputContainer:
     try:
         kind = "jpeg_pipe" if _is_jpeg(path) else None
         # The prefix keeps a name with a colon from being taken for a protocol.
-        return av.open(f"file:{path.absolute()}", format=kind, options=dict(_OPTIONS), metadata_errors="replace")
+        with span("capture"):
+            return av.open(f"file:{path.absolute()}", format=kind, options=dict(_OPTIONS), metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadInput(

@@ -8,6 +8,7 @@ import numpy as np
 
 from mosear.runtime.media.file import MediaInfo, Track, pictures, sound
 from mosear.runtime.media.resize import resize
+from mosear.runtime.spans import span
 
 _LEAST_OVERLAP = 0.02
 
@@ -50,7 +51,8 @@ def sample_frames(info: MediaInfo, spans: Iterable[Span], count: int, size: int)
         while upcoming is not None and upcoming[0] <= time + _ROUNDING:
             current, upcoming, small = upcoming, next(stream, None), None
         if small is None:
-            small = resize(current[1], size)
+            with span("preprocess"):
+                small = resize(current[1], size)
         frames = chosen.setdefault(index, [])
         frames.append(small)
         if len(frames) == count:

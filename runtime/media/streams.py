@@ -7,6 +7,7 @@ import av
 import numpy as np
 
 from mosear.runtime.media.opening import MAX_PIXELS
+from mosear.runtime.spans import span
 
 _DEFAULT_PERIOD = 0.04
 
@@ -52,12 +53,14 @@ def decode(
     flushed = False
     while not flushed:
         try:
-            packet = next(packets, None)
+            with span("capture"):
+                packet = next(packets, None)
         except (av.FFmpegError, OSError):
             packet = None
         flushed = packet is None or packet.size == 0
         try:
-            frames = stream.codec_context.decode(None if flushed else packet)
+            with span("media_decode"):
+                frames = stream.codec_context.decode(None if flushed else packet)
         except (av.FFmpegError, ValueError):
             continue
         for frame in frames:
@@ -81,14 +84,17 @@ def resampled(resampler: av.AudioResampler | None, frame: av.AudioFrame | None) 
     if resampler is None:
         return
     try:
-        out = resampler.resample(frame)
+        with span("preprocess"):
+            out = resampler.resample(frame)
     except (av.FFmpegError, ValueError):
         return
     for piece in out:
         if piece.samples:
-            # A sound file may hold floats that are no numbers; one of them would spoil the whole window.
-            channels = np.nan_to_num(piece.to_ndarray(), nan=0.0, posinf=1.0, neginf=-1.0)
-            yield (_mix(piece) @ channels).astype(np.float32)
+            with span("preprocess"):
+                # A sound file may hold floats that are no numbers; one of them would spoil the whole window.
+                channels = np.nan_to_num(piece.to_ndarray(), nan=0.0, posinf=1.0, neginf=-1.0)
+                mixed = (_mix(piece) @ channels).astype(np.float32)
+            yield mixed
 
 
 def _mix(frame: av.AudioFrame) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 import runtime_fakes
 import runtime_media
-from runtime_commands import two_lines
+from runtime_commands import finished, two_lines
 
 from mosear.clips.benchmarks.registry import DATASETS
 
@@ -22,16 +21,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def mosear_eval(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MOSEAR_")}
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env={**environment, "COLUMNS": "110", **variables},
-        timeout=120,
-        check=False,
-    )
+    return finished(command(*arguments), **{"COLUMNS": "110", **variables})
 
 
 @pytest.fixture(scope="module")

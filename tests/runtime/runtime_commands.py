@@ -11,9 +11,14 @@ def command(*arguments: object) -> list[str]:
 
 
 def mosear(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    return finished(command(*arguments), **variables)
+
+
+def finished(line: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """A process that has ended, with none of mosear's variables but those given."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MOSEAR_")}
     return subprocess.run(
-        command(*arguments),
+        line,
         capture_output=True,
         text=True,
         encoding="utf-8",
