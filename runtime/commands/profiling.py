@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from mosear.runtime.bundle import Bundle
+from mosear.runtime.commands.interrupts import Interrupts
 from mosear.runtime.commands.profile_outputs import check_outputs, put
 from mosear.runtime.errors import UsageError
 from mosear.runtime.profiling.clip_at_hand import clip_at_hand
@@ -208,6 +209,18 @@ def _say(lines: dict[str, str]) -> int:
 
 @contextmanager
 def _progress(asked: Asked) -> Iterator[Tell]:
+    """Shows how far it is, and ends it between two runs when Ctrl-C came."""
+    with Interrupts() as interrupts, _shown(asked) as show:
+
+        def tell(stage: str, done: int, of: int) -> None:
+            interrupts.check()
+            show(stage, done, of)
+
+        yield tell
+
+
+@contextmanager
+def _shown(asked: Asked) -> Iterator[Tell]:
     console = Console(stderr=True)
     if asked.quiet or not console.is_terminal:
         yield nobody

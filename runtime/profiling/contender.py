@@ -20,7 +20,7 @@ class Run:
         answered: the answer was there.
         ended: the text was, too.
         window_s: seconds of media in the window.
-        spans: the work, in the order of its ends.
+        spans: the work, piece by piece.
     """
 
     began: float

@@ -105,8 +105,8 @@ def _operators(plan: Plan, source: Source, tell: Tell) -> tuple[list[Operator] |
         return None, "left out with --no-operators"
     runs = min(plan.runs, OPERATOR_RUNS)
     tell("operators", 0, 1)
-    windows = [source.next() for _ in range(min(source.count, runs))]
     try:
+        windows = [source.next() for _ in range(min(source.count, runs))]
         return profile_operators(plan.bundle, windows, runs, plan.threads, plan.provider, plan.tokens or 0, plan.debug)
     except MosearError as error:
         return None, f"{error.what}; {error.remedy}"

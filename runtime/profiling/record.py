@@ -75,17 +75,17 @@ class Profile:
             ``answered`` and ``dropped``.
         samples: by metric, one value a run, in the order of the runs. Metrics are ``STAGES``, ``END_TO_END``,
             ``time_to_first_token``, ``inter_token_latency`` (one value a token), ``output_token_throughput`` and
-            ``real_time_factor``; of a fixed rate also ``latency``, from a window's arrival to its answer. What was not
-            measured is missing.
+            ``real_time_factor``, and ``text_prefill``, the prompt of the text behind an answer; of a fixed rate also
+            ``latency``, from a window's arrival to its answer. What was not measured is missing.
         units: by metric: ``ms``, ``tokens/s`` or ``ratio``.
         cold_start: by phase, milliseconds of a fresh process, one list a phase with one value a start; empty when not
             measured.
-        memory: peaks.
+        memory: peaks; of this process, of fresh ones, and of the device.
         energy: None where no rail can be read.
         timeline: readings, in order.
         operators: None when not measured.
         operators_method: how, in one line; why not, when ``operators`` is None.
-        spans: of all runs.
+        spans: of all runs; of those beyond the first ones only ``END_TO_END``, so that a long profile stays readable.
         context: facts before the runs, and those that changed under ``after``.
         warnings: what makes the figures hard to compare, a line each.
         created: RFC 3339, UTC.

@@ -8,6 +8,8 @@ from mosear.runtime.profiling.page.stages import statistics_table, waterfall
 from mosear.runtime.profiling.record import Profile
 from mosear.runtime.report.markup import Markup, joined, table, tag
 
+_TOTAL = "cold_start_total"
+
 
 def cold_start(profile: Profile) -> Markup:
     """Phases of a fresh process."""
@@ -15,7 +17,9 @@ def cold_start(profile: Profile) -> Markup:
     heading = tag("h2", "Cold start")
     if not rows:
         return tag("section", heading, tag("p", "Not measured."))
-    plot = waterfall(rows, None, "Phases of a fresh process, medians, ms", "a phase")
+    phases = [row for row in rows if row.metric != _TOTAL]
+    whole = next((row for row in rows if row.metric == _TOTAL), None)
+    plot = waterfall(phases, whole, "Phases of a fresh process, medians, ms", "a phase")
     return tag("section", heading, tag("div", plot, class_="charts"), statistics_table(rows))
 
 

@@ -273,3 +273,11 @@ def test_page_fits_its_window(tmp_path: Path, width: int) -> None:
     assert measured["scroll"] <= measured["client"]
     assert measured["wide"] == []
     assert measured["type"] >= 8.5
+
+
+def test_the_whole_cold_start_is_no_step_behind_its_phases() -> None:
+    profile = dataclasses.replace(full_profile(), cold_start={"imports": [300.0], "loading": [100.0], "total": [400.0]})
+    section = Page(page(profile)).words.split("Cold start")[1]
+    assert "the whole" in section.split("Memory")[0]
+    # Steps end at 400 ms and so does the whole: the axis has no room for 800.
+    assert "800" not in section.split("Memory")[0]
