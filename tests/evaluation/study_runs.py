@@ -28,6 +28,7 @@ def write_run(
     setup = {
         "subject": {"name": f"{subject}-model", "sha256": SHA[subject], "precision": "int8"},
         "benchmark": {"name": benchmark},
+        "words": ["happy", "sad"],
         "variant": "",
     }
     with RunWriter(path, setup, {"root": str(root)} if root else {}) as writer:
