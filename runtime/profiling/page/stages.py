@@ -53,7 +53,7 @@ def waterfall(rows: Sequence[Row], whole: Row | None, caption: str, each: str) -
     uppers = [row.figures.p90 or 0.0 for row in rows]
     ends = [sum(middles[:place]) + upper for place, upper in enumerate(uppers)]
     highest = max([*ends, sum(middles), (whole.figures.p90 or 0.0) if whole else 0.0]) or 1.0
-    left, right, step = 92.0, 292.0, 19.0
+    left, right, step = 108.0, 292.0, 19.0
     scale = Scale(0.0, highest, left, right)
     bars = [(row, sum(middles[:place]), "a") for place, row in enumerate(rows)]
     bars += [(whole, 0.0, "c")] if whole else []
