@@ -62,12 +62,13 @@ def test_on_this_machine() -> None:
 def test_a_board_is_read_until_it_is_stopped(tree: Trees) -> None:
     machine = tree(trees.orin_small())
     with Sampler(machine, 0.002) as sampler:
-        _wait(lambda: len(sampler.readings) > 20)
-        idle = (sampler.readings[0].time, sampler.readings[20].time)
+        # A thread may be held up for a while on a busy machine: spans so long that what it missed is a small part.
+        _wait(lambda: len(sampler.readings) > 20 and sampler.readings[-1].time > sampler.readings[0].time + 1.0)
+        idle = (sampler.readings[0].time, sampler.readings[-1].time)
         machine.path(f"{trees.I2C}/ina3221/1-0040/hwmon/hwmon1/curr1_input").write_text("2400\n")
         _wait(lambda: sampler.readings[-1].power_w.get("VDD_IN", 0) > 10)
         busy_from = sampler.readings[-1].time
-        _wait(lambda: sampler.readings[-1].time > busy_from + 0.1)
+        _wait(lambda: sampler.readings[-1].time > busy_from + 1.0)
     after = len(sampler.readings)
     assert sampler.total is not None
     assert sampler.total.name == "VDD_IN"

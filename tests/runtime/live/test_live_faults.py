@@ -10,6 +10,7 @@ import json
 import math
 import os
 import socket
+import statistics
 import threading
 import time
 import weakref
@@ -202,8 +203,9 @@ def test_a_camera_that_is_gone_and_back_fifty_times(pipeline: Pipeline) -> None:
     gc.collect()
     assert len(camera.devices) == 0
     descriptors, threads, memory = zip(*camera.at, strict=True)
-    assert max(descriptors[10:]) <= max(descriptors[:10])
-    assert max(threads[10:]) <= max(threads[:10])
+    # Medians: a file that another thread has open for a moment is no leak, which would stand in all that come later.
+    assert statistics.median(descriptors[-10:]) <= statistics.median(descriptors[:10])
+    assert statistics.median(threads[-10:]) <= statistics.median(threads[:10])
     # Fifty devices that stayed would be 200 MB.
     assert memory[-1] - memory[9] < 20e6
 
